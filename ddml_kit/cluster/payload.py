@@ -1,0 +1,81 @@
+"""What a value weighs on the wire, and what a collective books: the same on every cluster."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def payload_bytes(value: Any) -> int:
+    """The bytes of `value` as a packed payload.
+
+    An array or tensor: its bytes. A number: 8. None: 0. Text and bytes: their length. A tuple,
+    list or dict: the sum of its values. Anything with `nbytes`: that. The rest: its pickle.
+    """
+    nbytes = getattr(value, "nbytes", None)
+    if nbytes is not None and not callable(nbytes):
+        return int(nbytes) if np.ndim(value) or not isinstance(value, np.generic) else 8
+    if value is None:
+        return 0
+    if isinstance(value, bool | int | float):
+        return 8
+    if isinstance(value, bytes | bytearray):
+        return len(value)
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, tuple | list):
+        return sum(map(payload_bytes, value))
+    if isinstance(value, dict):
+        return sum(map(payload_bytes, value.values()))
+    return len(pickle.dumps(value, 5))
+
+
+def chunk_bounds(length: int, n: int) -> list[int]:
+    """Where a vector of `length` is cut into n chunks: n + 1 bounds; the first chunks are longer."""
+    short, longer = divmod(length, n)
+    return [i * short + min(i, longer) for i in range(n + 1)]
+
+
+def all_reduce_bytes(length: int, itemsize: int, n: int, position: int) -> int:
+    """Bytes that one of n ranks sends in an all-reduce, as a reduce-scatter and an all-gather.
+
+    All of its chunks but its own, then its own sum to the n - 1 others; over all ranks exactly
+    2 (n - 1) length itemsize. A cluster that shares memory may move fewer for a short vector; the
+    books are those of the algorithm.
+    """
+    if n == 1:
+        return 0
+    bounds = chunk_bounds(length, n)
+    own = bounds[position + 1] - bounds[position]
+    return (length + (n - 2) * own) * itemsize
+
+
+def all_gather_bytes(own: int, n: int) -> int:
+    """Bytes that one of n ranks sends in an all-gather: its own value to each of the others."""
+    return (n - 1) * own
+
+
+def broadcast_bytes(nbytes: int, n: int, position: int, root: int) -> int:
+    """Bytes that one of n ranks sends in a broadcast down a binomial tree from `root`.
+
+    In round k the 2^k ranks that have the value each send it on; n - 1 messages in all.
+    """
+    distance = (position - root) % n
+    children, step = 0, 1 << distance.bit_length()
+    while distance + step < n:
+        children += 1
+        step <<= 1
+    return children * nbytes
+
+
+def fold(vectors: Sequence[np.ndarray], op: np.ufunc, out: np.ndarray | None = None) -> np.ndarray:
+    """vectors[0] op vectors[1] op ..., from the left, in a new array or in `out`."""
+    if out is None:
+        out = np.empty_like(vectors[0])
+    np.copyto(out, vectors[0])
+    for vector in vectors[1:]:
+        op(out, vector, out=out)
+    return out

@@ -1,0 +1,1 @@
+"""What a lab shows: dashboard, figures, source."""

@@ -1,0 +1,1 @@
+"""The algorithms, as programs that read like their papers."""
