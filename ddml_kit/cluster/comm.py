@@ -73,9 +73,7 @@ class Comm:
         elif 0 <= source < self.size:
             world = self._members[source]
         else:
-            raise ValueError(
-                f"source must be ANY or a rank from 0 to {self.size - 1}, got {source}"
-            )
+            raise ValueError(f"source must be ANY or a rank, 0 to {self.size - 1}, got {source}")
         if tag < ANY:
             raise ValueError(f"a tag must be ANY, or 0 or more, got {tag}")
         message = self._endpoint.recv(world, tag, self._context, timeout)
@@ -92,7 +90,7 @@ class Comm:
         order: Literal["rank", "any"] = "rank",
         out: np.ndarray | None = None,
     ) -> Any:
-        """x combined over all ranks, on every rank: x[0] op x[1] op ... as a left fold in rank order.
+        """x combined over all ranks: x[0] op x[1] op ..., a left fold in rank order; on every rank.
 
         x: an array of any shape, or a number; shape and dtype equal on all ranks.
         op: "sum", "mean", "prod", "max" or "min". out: an array for the result, to save a copy.

@@ -60,7 +60,7 @@ class Endpoint(ABC):
         context: int,
         out: np.ndarray | None,
     ) -> np.ndarray:
-        """x is C-contiguous, of at least one dimension; the result is writable and nobody else's."""
+        """x is C-contiguous, at least one-dimensional; the result is writable and the caller's."""
 
     @abstractmethod
     def all_gather(self, value: Any, members: Sequence[int], context: int) -> list[Any]: ...

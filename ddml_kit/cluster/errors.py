@@ -42,4 +42,4 @@ class Timeout(ClusterError):
 
 
 class Stopped(BaseException):
-    """Raised inside a rank whose run is being stopped. Not an Exception: programs don't catch it."""
+    """Raised inside a rank whose run is being stopped; no Exception, so programs don't catch it."""

@@ -34,7 +34,7 @@ def payload_bytes(value: Any) -> int:
 
 
 def chunk_bounds(length: int, n: int) -> list[int]:
-    """Where a vector of `length` is cut into n chunks: n + 1 bounds; the first chunks are longer."""
+    """Where a vector of `length` is cut into n chunks: n + 1 bounds; the first are the longer."""
     short, longer = divmod(length, n)
     return [i * short + min(i, longer) for i in range(n + 1)]
 
