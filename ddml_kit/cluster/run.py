@@ -220,7 +220,7 @@ def human_bytes(n: float) -> str:
 
 
 def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
-    """A JSON tree in which arrays are references into `arrays`: {"kind": [...]} for what JSON lacks."""
+    """A JSON tree; what JSON lacks is {"kind": ...}, and an array a reference into `arrays`."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):

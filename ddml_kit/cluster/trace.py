@@ -114,10 +114,10 @@ class Trace:
                 "name": "thread_name",
                 "ph": "M",
                 "pid": 0,
-                "tid": int(r),
+                "tid": r,
                 "args": {"name": f"rank {r}"},
             }
-            for r in np.unique(self.events["rank"])
+            for r in np.unique(self.events["rank"]).tolist()
         ]
         with open(path, "w", encoding="utf8") as file:
             json.dump({"traceEvents": names + [_perfetto(event) for event in self.events]}, file)
