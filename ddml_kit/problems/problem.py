@@ -4,40 +4,37 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ddml_kit.problems.sharding import Split, contiguous
+from ddml_kit.problems.sparse import Sparse
 
-class Sparse(NamedTuple):
-    """A vector that is zero but at `indices`, where it is `values`; both (k,), indices distinct."""
+FLOPS = 1e9  # a second, of one core of the machine that virtual time imagines
 
-    indices: np.ndarray
-    values: np.ndarray
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Samples as data, so that they can be poisoned or perturbed: inputs and labels.
+
+    x, y = batch unpacks it; dataclasses.replace(batch, y=...) changes a part. Its arrays may be
+    views of the data set: make new ones rather than write into them.
+    """
+
+    x: Any  # (b, ...) array, or problems.csr.Rows for sparse inputs
+    y: np.ndarray  # (b,), or (b, ...)
 
     @property
     def nbytes(self) -> int:
-        return self.indices.nbytes + self.values.nbytes
-
-    def add_to(self, w: np.ndarray, scale: float = 1.0) -> None:
-        """w += scale * self, in place; writes the support only."""
-        w[self.indices] += w.dtype.type(scale) * self.values
-
-    def dense(self, dim: int) -> np.ndarray:
-        """The same vector in full, (dim,)."""
-        full = np.zeros(dim, self.values.dtype)
-        full[self.indices] = self.values
-        return full
-
-
-class Batch(NamedTuple):
-    """Samples as data, so that they can be poisoned or perturbed: inputs and labels."""
-
-    x: Any  # (b, ...) array, or problems.csr.Rows for sparse inputs
-    y: np.ndarray  # (b,)
+        return self.x.nbytes + self.y.nbytes
 
     def __len__(self) -> int:  # of samples, not of fields
         return len(self.y)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.x, self.y))
 
 
 class Problem(ABC):
@@ -59,12 +56,22 @@ class Problem(ABC):
         """Where training starts, (dim,)."""
 
     @abstractmethod
-    def shard(self, rank: int, size: int) -> Problem:
-        """Rank's part of the data as a problem of its own: the same model, every size-th part."""
+    def shard(self, rank: int, size: int, by: Split = contiguous) -> Problem:
+        """Rank's part of the data as a problem of its own: the same model, one of `size` parts.
+
+        by: how the samples are shared out, one of problems.sharding. The part's samples lie in
+        memory in the order that `by` lists them.
+        """
 
     @abstractmethod
-    def batches(self, rng: np.random.Generator, batch_size: int, steps: int) -> Iterator[Batch]:
-        """`steps` batches: passes over the data in an order drawn from rng, a new one each pass."""
+    def batches(
+        self, rng: np.random.Generator | None, batch_size: int, steps: int
+    ) -> Iterator[Batch]:
+        """`steps` batches: passes over the data in an order drawn from rng, a new one each pass.
+
+        With rng None, each pass takes the samples as they lie in memory. The last batch of a pass
+        is smaller where batch_size does not divide the number of samples.
+        """
 
     @abstractmethod
     def gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray | Sparse:

@@ -1,0 +1,162 @@
+"""Logistic regression: two classes or many, dense inputs or sparse.
+
+With many classes it is the softmax regression. No intercept is added: where one is wanted, give
+the inputs a column of ones.
+
+The regulariser of sparse inputs is that of Niu, Recht, Ré & Wright, "Hogwild!", NIPS 2011,
+arXiv 1106.5730, section 2: a sample that touches coordinate u carries the share 1/d_u of its
+penalty, d_u being the number of samples that do, so that a gradient stays as sparse as its
+samples. Over the whole data the shares add up to l2/2 |w|^2 on the coordinates that occur.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+import scipy.special
+
+from ddml_kit.problems.csr import Rows
+from ddml_kit.problems.problem import FLOPS, Batch
+from ddml_kit.problems.sparse import Sparse
+from ddml_kit.problems.supervised import Supervised
+
+
+class Logistic(Supervised):
+    """The mean log loss of a linear classifier, as a function of w, (features [* classes],).
+
+    x: (n, ...) numbers, flattened to (n, features), or Rows. y: (n,) whole numbers from 0 to
+    classes - 1, so 0 and 1 for two classes; classes: by default one more than the largest.
+    Two classes: w has a number a feature, and class 1 has probability 1 / (1 + exp(-w x)).
+    More: w is a matrix (features, classes), row by row, and probabilities are a softmax.
+    l2: the regulariser l2/2 |w|^2. dtype: of w, float32 or float64.
+    For Rows, gradients are Sparse, over the features that occur in the batch.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: np.ndarray,
+        *,
+        classes: int | None = None,
+        l2: float = 0.0,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise ValueError(f"Logistic computes in float32 or float64, got {self.dtype}")
+        if not l2 >= 0:
+            raise ValueError(f"l2 must be 0 or more, got {l2}")
+        y = np.asarray(y)
+        if y.ndim != 1 or len(y) != len(x) or len(y) == 0:
+            raise ValueError(f"Logistic needs one label a sample, got {len(x)} and y {y.shape}")
+        if y.dtype.kind not in "iub" or y.min() < 0:
+            raise ValueError(
+                f"Logistic needs labels 0, 1, 2, ..., got {y.min()} to {y.max()} as {y.dtype}"
+            )
+        self.classes = max(2, int(y.max()) + 1) if classes is None else classes
+        if not self.classes >= 2 or y.max() >= self.classes:
+            raise ValueError(
+                f"labels must lie below classes, and classes be 2 or more, got labels up to "
+                f"{y.max()} and classes={self.classes}"
+            )
+        self.x = x if isinstance(x, Rows) else np.asarray(x, self.dtype).reshape(len(y), -1)
+        self.y = y
+        self.l2 = l2
+        self.features = self.x.shape[1]
+        self._columns = 1 if self.classes == 2 else self.classes
+        self.dim = self.features * self._columns
+        self.shapes = ((self.dim,),) if self.classes == 2 else ((self.features, self.classes),)
+        self._shares: np.ndarray | None = None
+        if l2 and isinstance(x, Rows):
+            touched = np.bincount(x.indices, minlength=self.features)
+            self._shares = (len(y) / np.maximum(touched, 1)).astype(self.dtype)
+
+    def on(self, x: Any, y: np.ndarray) -> Self:
+        return type(self)(x, y, classes=self.classes, l2=self.l2, dtype=self.dtype)
+
+    def initial(self, seed: int = 0) -> np.ndarray:
+        """Zeros, (dim,), whatever the seed: the loss is convex."""
+        return np.zeros(self.dim, self.dtype)
+
+    def gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray | Sparse:
+        if not isinstance(batch.x, Rows):
+            W = w.reshape(self.features, self._columns)
+            g = batch.x.T @ (self._residual(batch.x @ W, batch.y) / self.dtype.type(len(batch)))
+            return g.reshape(-1) + self.dtype.type(self.l2) * w if self.l2 else g.reshape(-1)
+        if len(batch) == 1 and self._columns == 1:
+            return self._of_one(w, batch)
+        return self._of_rows(w, batch.x, batch.y)
+
+    def _of_one(self, w: np.ndarray, batch: Batch) -> Sparse:
+        """The gradient of one sparse sample of two classes: Hogwild's inner step, kept short."""
+        indices, values = batch.x.indices, batch.x.values
+        here = w[indices]
+        z = float(values @ here)
+        p = 1 / (1 + math.exp(-z)) if z > -700 else 0.0
+        g = self.dtype.type(p - float(batch.y[0])) * values
+        if self._shares is not None:
+            g = g + self.dtype.type(self.l2) * self._shares[indices] * here
+        return Sparse(indices, g)
+
+    def _of_rows(self, w: np.ndarray, x: Rows, y: np.ndarray) -> Sparse:
+        support, columns = np.unique(x.indices, return_inverse=True)
+        local = scipy.sparse.csr_array(
+            (x.values.astype(self.dtype), columns, x.indptr), (len(x), len(support))
+        )
+        here = w.reshape(self.features, self._columns)[support]
+        g = local.T @ self._residual(local @ here, y)
+        if self._shares is not None:
+            occurrences = np.bincount(columns, minlength=len(support)).astype(self.dtype)
+            g += (self.dtype.type(self.l2) * occurrences * self._shares[support])[:, None] * here
+        g /= self.dtype.type(len(x))
+        indices = support
+        if self._columns > 1:
+            wide = support.astype(np.int64)[:, None] * self.classes + np.arange(self.classes)
+            indices = wide.reshape(-1)
+        return Sparse(indices, g.reshape(-1))
+
+    def _residual(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The derivative of each sample's loss by its logits: probabilities - targets, (b, k)."""
+        if self._columns == 1:
+            return scipy.special.expit(logits) - y[:, None].astype(self.dtype)
+        p = scipy.special.softmax(logits, axis=1)
+        p[np.arange(len(y)), y] -= 1
+        return p
+
+    def _logits(self, w: np.ndarray) -> np.ndarray:
+        W = w.reshape(self.features, self._columns)
+        return (self.x.to_scipy() if isinstance(self.x, Rows) else self.x) @ W
+
+    def loss(self, w: np.ndarray) -> float:
+        logits = self._logits(w).astype(np.float64)
+        if self._columns == 1:
+            losses = np.logaddexp(0, logits[:, 0]) - self.y * logits[:, 0]
+        else:
+            right = logits[np.arange(len(self.y)), self.y]
+            losses = scipy.special.logsumexp(logits, axis=1) - right
+        return float(losses.mean()) + self._penalty(w)
+
+    def _penalty(self, w: np.ndarray) -> float:
+        if not self.l2:
+            return 0.0
+        W = w.reshape(self.features, self._columns).astype(np.float64)
+        if isinstance(self.x, Rows):
+            W = W[np.unique(self.x.indices)]
+        return self.l2 / 2 * float(np.vdot(W, W))
+
+    def accuracy(self, w: np.ndarray) -> float:
+        logits = self._logits(w)
+        guesses = logits[:, 0] > 0 if self._columns == 1 else logits.argmax(axis=1)
+        return float(np.mean(guesses == self.y))
+
+    def seconds(self, batch: Batch) -> float:
+        """4 operations for each number of the batch and each column of w, at 1e9 a second.
+
+        A multiplication and an addition for the logit, and the same for the gradient.
+        """
+        numbers = batch.x.values.size if isinstance(batch.x, Rows) else batch.x.size
+        return 4 * numbers * self._columns / FLOPS
