@@ -45,7 +45,9 @@ class Rows:
 
     def to_scipy(self) -> scipy.sparse.csr_array:
         """The same rows as a scipy CSR array, (n, features), which shares values and indices."""
-        return scipy.sparse.csr_array((self.values, self.indices, self.indptr), self.shape)
+        narrow = len(self.values) <= np.iinfo(np.int32).max  # scipy wants both of one width
+        indptr = self.indptr.astype(np.int32) if narrow else self.indptr
+        return scipy.sparse.csr_array((self.values, self.indices, indptr), self.shape)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -96,8 +98,10 @@ class Rows:
         return Rows(self.values[where], self.indices[where], indptr, self.features)
 
     def _between(self, start: int, stop: int) -> Rows:
-        indptr = self.indptr[start : stop + 1]
-        first, last = indptr[0], indptr[-1]
+        first, last = self.indptr.item(start), self.indptr.item(stop)
         return Rows(
-            self.values[first:last], self.indices[first:last], indptr - first, self.features
+            self.values[first:last],
+            self.indices[first:last],
+            self.indptr[start : stop + 1] - first,
+            self.features,
         )

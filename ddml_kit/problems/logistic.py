@@ -65,7 +65,7 @@ class Logistic(Supervised):
             )
         self.x = x if isinstance(x, Rows) else np.asarray(x, self.dtype).reshape(len(y), -1)
         self.y = y
-        self.l2 = l2
+        self.l2 = float(l2)
         self.features = self.x.shape[1]
         self._columns = 1 if self.classes == 2 else self.classes
         self.dim = self.features * self._columns
@@ -85,21 +85,21 @@ class Logistic(Supervised):
     def gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray | Sparse:
         if not isinstance(batch.x, Rows):
             W = w.reshape(self.features, self._columns)
-            g = batch.x.T @ (self._residual(batch.x @ W, batch.y) / self.dtype.type(len(batch)))
-            return g.reshape(-1) + self.dtype.type(self.l2) * w if self.l2 else g.reshape(-1)
+            g = batch.x.T @ (self._residual(batch.x @ W, batch.y) / len(batch))
+            return g.reshape(-1) + self.l2 * w if self.l2 else g.reshape(-1)
         if len(batch) == 1 and self._columns == 1:
             return self._of_one(w, batch)
         return self._of_rows(w, batch.x, batch.y)
 
     def _of_one(self, w: np.ndarray, batch: Batch) -> Sparse:
         """The gradient of one sparse sample of two classes: Hogwild's inner step, kept short."""
-        indices, values = batch.x.indices, batch.x.values
-        here = w[indices]
-        z = float(values @ here)
+        indices, values = batch.x.indices, batch.x.values.astype(self.dtype, copy=False)
+        here = w[indices.astype(np.intp)]
+        z = float(np.dot(values, here))
         p = 1 / (1 + math.exp(-z)) if z > -700 else 0.0
-        g = self.dtype.type(p - float(batch.y[0])) * values
+        g = (p - batch.y.item()) * values
         if self._shares is not None:
-            g = g + self.dtype.type(self.l2) * self._shares[indices] * here
+            g = g + self.l2 * self._shares[indices] * here
         return Sparse(indices, g)
 
     def _of_rows(self, w: np.ndarray, x: Rows, y: np.ndarray) -> Sparse:
@@ -111,8 +111,8 @@ class Logistic(Supervised):
         g = local.T @ self._residual(local @ here, y)
         if self._shares is not None:
             occurrences = np.bincount(columns, minlength=len(support)).astype(self.dtype)
-            g += (self.dtype.type(self.l2) * occurrences * self._shares[support])[:, None] * here
-        g /= self.dtype.type(len(x))
+            g += (self.l2 * occurrences * self._shares[support])[:, None] * here
+        g /= len(x)
         indices = support
         if self._columns > 1:
             wide = support.astype(np.int64)[:, None] * self.classes + np.arange(self.classes)

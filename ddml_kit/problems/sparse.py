@@ -19,7 +19,8 @@ class Sparse(NamedTuple):
 
     def add_to(self, w: np.ndarray, scale: float = 1.0) -> None:
         """w += scale * self, in place; writes the support only."""
-        w[self.indices] += w.dtype.type(scale) * self.values
+        where = self.indices.astype(np.intp, copy=False)  # once, not for reading and for writing
+        w[where] += float(scale) * self.values
 
     def dense(self, dim: int) -> np.ndarray:
         """The same vector in full, (dim,)."""

@@ -23,12 +23,14 @@ def sparse_logistic(
     """Sparse samples of two equally frequent classes that a linear model tells apart.
 
     Each row has exactly `nonzeros` of the `features`, drawn without replacement, feature k (from
-    1) with a weight of k^-exponent: Zipf's law. 0 draws all alike, and rows rarely meet; 2 makes
-    a few features very hot. dense: the share of each row's non-zeros that are the same features
+    1) with a weight of k^-exponent: Zipf's law. A feature whose weight asks for more than one draw
+    a row comes in every row. exponent 0 draws all alike, so that rows rarely meet; 2 makes half of
+    each row the same. dense: the share of each row's non-zeros that are the same features
     in all rows (the first ones): at 1, all rows meet everywhere. Values are inverse document
     frequencies, log((1 + n) / (1 + n_k)) + 1, and each row has length 1, as in text retrieval.
-    Labels are those of a hidden linear model, of which the share `noise` is turned over: no model
-    can be expected to be right more often than 1 - noise.
+    Labels are those of a hidden linear model, its weights normal with the root of a feature's
+    frequency as deviation; the share `noise` of them is turned over, so that no model can be
+    expected to be right more often than 1 - noise.
     """
     if not 1 <= nonzeros <= features:
         raise ValueError(f"a row has 1 to features={features} non-zeros, got {nonzeros}")
@@ -41,12 +43,11 @@ def sparse_logistic(
     if not exponent >= 0:
         raise ValueError(f"exponent must be 0 or more, got {exponent}")
     rng = np.random.default_rng(seed)
-    common = round(dense * nonzeros)
+    common, weights = _certain(features, nonzeros, exponent, dense)
     indices = np.empty((samples, nonzeros), np.int32)
     indices[:, :common] = np.arange(common)
     rest = nonzeros - common
     if rest:
-        weights = np.arange(1, features - common + 1, dtype=np.float64) ** -exponent
         cumulative = np.cumsum(weights / weights.sum())
         rows = max(1, CHUNK // rest)
         for start in range(0, samples, rows):
@@ -57,12 +58,28 @@ def sparse_logistic(
     values = worth[indices]
     values /= np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
     hidden = rng.standard_normal(features, np.float32)
+    hidden *= np.sqrt(frequency / samples).astype(np.float32)
     margins = np.einsum("ij,ij->i", values, hidden[indices])
     y = margins > np.median(margins)
     y ^= rng.random(samples) < noise
     indptr = np.arange(samples + 1, dtype=np.int64) * nonzeros
     x = Rows(values.reshape(-1), indices.reshape(-1), indptr, features)
     return Data(x, y.astype(np.int64), f"synthetic, {samples} x {features}")
+
+
+def _certain(features: int, nonzeros: int, exponent: float, dense: float) -> tuple[int, np.ndarray]:
+    """How many features come in every row, and the weights of the others.
+
+    Those asked for by `dense`, and those which a draw in proportion to the weights would want
+    more than once a row.
+    """
+    weights = np.arange(1, features + 1, dtype=np.float64) ** -exponent
+    tail = np.cumsum(weights[::-1])[::-1]  # of a feature and all after it
+    first = round(dense * nonzeros)
+    wanted = (nonzeros - np.arange(first, nonzeros)) * weights[first:nonzeros]
+    enough = np.flatnonzero(wanted <= tail[first:nonzeros])
+    common = first + int(enough[0]) if len(enough) else nonzeros
+    return common, weights[common:]
 
 
 def _distinct(rng: np.random.Generator, cumulative: np.ndarray, n: int, k: int) -> np.ndarray:
