@@ -1,12 +1,17 @@
-"""Data sets: inputs, labels and a name."""
+"""Data sets: inputs, labels and a name; and those that ship with the kit."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from importlib.resources import files
 
 import numpy as np
 
 from ddml_kit.problems.csr import Rows
+from ddml_kit.problems.text import weighted
+
+DATASETS = files("ddml_kit.datasets")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,3 +49,45 @@ class Data:
             )
         order = np.random.default_rng(seed).permutation(len(self))
         return self.take(order[held_out:]), self.take(order[:held_out])
+
+
+def digits() -> Data:
+    """1,797 handwritten digits, (1797, 8, 8) from 0 to 1, with the digit that each shows.
+
+    Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998 (its test part).
+    """
+    arrays = _shipped("digits.npz")
+    x = arrays["images"].astype(np.float32) / np.float32(16)
+    return Data(x, arrays["labels"].astype(np.int64), "digits", tuple("0123456789"))
+
+
+def library_text() -> Data:
+    """10,040 functions of Python's standard library as word counts, (10040, 32768) Rows.
+
+    The label is the part of the library that a function is from, one of 12; the title is its
+    full name. Rows are `problems.text.hashed` of the function's source.
+    """
+    arrays = _shipped("library_text.npz")
+    indptr = np.zeros(len(arrays["lengths"]) + 1, np.int64)
+    np.cumsum(arrays["lengths"], out=indptr[1:])
+    x = weighted(
+        arrays["counts"], arrays["indices"].astype(np.int32), indptr, int(arrays["features"])
+    )
+    return Data(
+        x,
+        arrays["labels"].astype(np.int64),
+        "library text",
+        tuple(arrays["parts"].tobytes().decode().split("\n")),
+        tuple(arrays["titles"].tobytes().decode().split("\n")),
+    )
+
+
+def library_snippets() -> dict[str, str]:
+    """The source of some of `library_text`'s functions, three a part, by title."""
+    text = (DATASETS / "library_text_snippets.json").read_text(encoding="utf-8")
+    return {snippet["title"]: snippet["source"] for snippet in json.loads(text)}
+
+
+def _shipped(name: str) -> dict[str, np.ndarray]:
+    with (DATASETS / name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)

@@ -87,8 +87,8 @@ class Logistic(Supervised):
             W = w.reshape(self.features, self._columns)
             g = batch.x.T @ (self._residual(batch.x @ W, batch.y) / len(batch))
             return g.reshape(-1) + self.l2 * w if self.l2 else g.reshape(-1)
-        if len(batch) == 1 and self._columns == 1:
-            return self._of_one(w, batch)
+        if len(batch) == 1:
+            return self._of_one(w, batch) if self._columns == 1 else self._of_one_of_many(w, batch)
         return self._of_rows(w, batch.x, batch.y)
 
     def _of_one(self, w: np.ndarray, batch: Batch) -> Sparse:
@@ -102,6 +102,20 @@ class Logistic(Supervised):
             g = g + self.l2 * self._shares[indices] * here
         return Sparse(indices, g)
 
+    def _of_one_of_many(self, w: np.ndarray, batch: Batch) -> Sparse:
+        """The same for one sparse sample of many classes."""
+        where, values = batch.x.indices.astype(np.intp), batch.x.values.astype(self.dtype)
+        here = w.reshape(self.features, self.classes)[where]
+        g = np.outer(values, self._residual((values @ here)[None], batch.y))
+        if self._shares is not None:
+            g += self.l2 * self._shares[where][:, None] * here
+        return Sparse(self._wide(where), g.reshape(-1))
+
+    def _wide(self, features: np.ndarray) -> np.ndarray:
+        """Where the rows of these features lie in w, one number for each class."""
+        starts = features.astype(np.int64) * self.classes
+        return (starts[:, None] + np.arange(self.classes)).reshape(-1)
+
     def _of_rows(self, w: np.ndarray, x: Rows, y: np.ndarray) -> Sparse:
         support, columns = np.unique(x.indices, return_inverse=True)
         local = scipy.sparse.csr_array(
@@ -113,10 +127,7 @@ class Logistic(Supervised):
             occurrences = np.bincount(columns, minlength=len(support)).astype(self.dtype)
             g += (self.l2 * occurrences * self._shares[support])[:, None] * here
         g /= len(x)
-        indices = support
-        if self._columns > 1:
-            wide = support.astype(np.int64)[:, None] * self.classes + np.arange(self.classes)
-            indices = wide.reshape(-1)
+        indices = support if self._columns == 1 else self._wide(support)
         return Sparse(indices, g.reshape(-1))
 
     def _residual(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
