@@ -19,7 +19,7 @@ BELOW = {
     "problems": {"cluster"},
     "training": {"cluster", "problems"},
     "notebook": {"cluster", "problems", "training"},
-    "datasets": set(),
+    "datasets": {"problems"},
 }
 
 
