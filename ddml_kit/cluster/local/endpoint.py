@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
-from ddml_kit.cluster.endpoint import Endpoint
+import numpy as np
+
+from ddml_kit.cluster.endpoint import ANY, Endpoint, Message, Pending, generator
+from ddml_kit.cluster.errors import Timeout
 from ddml_kit.cluster.faults import Slowdown
+from ddml_kit.cluster.local.collectives import Meeting
+from ddml_kit.cluster.local.encoding import encode
+from ddml_kit.cluster.local.locks import RankLock
+from ddml_kit.cluster.local.memory import Heap, Views, total
+from ddml_kit.cluster.local.queues import Letter, Mail
+from ddml_kit.cluster.local.results import Results
+from ddml_kit.cluster.local.strands import Started, Strand
+from ddml_kit.cluster.local.waiting import Waiter
 from ddml_kit.cluster.local.wiring import Wiring
+from ddml_kit.cluster.payload import (
+    all_gather_bytes,
+    all_reduce_bytes,
+    broadcast_bytes,
+)
 from ddml_kit.cluster.run import Metric, Snapshot
-from ddml_kit.cluster.trace import Recorder
+from ddml_kit.cluster.thinning import Thinning
+from ddml_kit.cluster.trace import (
+    ALL_GATHER,
+    ALL_REDUCE,
+    BARRIER,
+    BROADCAST,
+    COMPUTE,
+    LOCK,
+    RECEIVE,
+    SEND,
+    Recorder,
+)
+
+AGREEMENT, GATHERED, BROADCASTED, SHARED = -2, -3, -4, -5  # the kit's own tags
+IDLE = 1 << 28  # bytes of idle memory that a rank keeps at most
+SNAPSHOT_EVERY = 0.02  # seconds between two snapshots of a rank, at least,
+FIRST_SNAPSHOTS = 8  # after so many
 
 
 class LocalEndpoint(Endpoint):
@@ -32,4 +69,260 @@ class LocalEndpoint(Endpoint):
         emit: Callable[[Metric | Snapshot], None],
         peers: Sequence[int] = (),
     ) -> None:
-        raise NotImplementedError
+        self.rank, self.size, self.seed = rank, wiring.size, seed
+        self.recorder = Recorder()
+        self._wiring, self._emit, self._started = wiring, emit, started
+        self._slowdowns, self._paced = tuple(slowdowns), paced
+        self._slowness = generator(seed, rank, "slowdown")
+        self._waiter = Waiter(wiring, rank, peers)
+        views = [Views(wiring.memory, 1 + r) for r in range(self.size)]
+        heap = Heap(views[rank], rank, min(IDLE, total() // (8 * self.size)))
+        self._mail = Mail(wiring, rank, heap, views)
+        self._results = Results()
+        self._meetings: dict[int, Meeting] = {}
+        self._locks: Counter[int] = Counter()
+        self._strand = Strand()
+        self._strand.mark = started
+        self._strands = 0
+        self._thinning = Thinning(self.size)
+        self._last_snapshot = -math.inf
+
+    # ------------------------------------------------------------------------- messages
+
+    def send(self, value: Any, dest: int, tag: int, context: int) -> None:
+        start = time.monotonic()
+        self._waiter.check()
+        encoded = encode(value)
+        self._mail.post(encoded, dest, tag, context)
+        self._log(SEND, start, dest, tag, encoded.booked)
+
+    def recv(self, source: int, tag: int, context: int, timeout: float | None) -> Message:
+        start = time.monotonic()
+        deadline = None if timeout is None else start + timeout
+        letter = self._await(source, tag, context, deadline)
+        if letter is None:
+            wanted = _message(source, tag)
+            raise Timeout(f"rank {self.rank} waited {timeout:g} s for {wanted}")
+        value = self._mail.open(letter)
+        _, sender, sent_tag, _, _, booked, _ = letter
+        self._log(RECEIVE, start, sender, sent_tag, booked)
+        return Message(value, sender, sent_tag)
+
+    def _await(
+        self,
+        source: int,
+        tag: int,
+        context: int,
+        deadline: float | None = None,
+        needed: Sequence[int] = (),
+    ) -> Letter | None:
+        """The next letter that fits; None at the deadline.
+
+        needed: ranks of which none may be dead while it has not come.
+        """
+        mail, wiring = self._mail, self._wiring
+        self._waiter.check()
+        while True:
+            dead = wiring.some_dead() and self._hopeless(source, needed)  # what they sent is there
+            letter = mail.take(source, tag, context)
+            if letter is not None:
+                return letter
+            if dead:
+                raise wiring.failure(dead[0])
+            news = mail.expects(source, tag, context)
+
+            def ready(news: Callable[[], bool] = news) -> bool:
+                return news() or (wiring.some_dead() and bool(self._hopeless(source, needed)))
+
+            if not self._waiter.wait(ready, lambda: _message(source, tag), deadline):
+                return None
+
+    def _hopeless(self, source: int, needed: Sequence[int]) -> list[int]:
+        """The dead for whose sake no message can be expected any more."""
+        dead = [rank for rank in range(self.size) if self._wiring.is_dead(rank)]
+        if source == ANY:
+            return dead if len(dead) == self.size - 1 else []
+        return [rank for rank in dead if rank == source or rank in needed]
+
+    # -------------------------------------------------------------------------- collectives
+
+    def all_reduce(
+        self,
+        x: np.ndarray,
+        op: np.ufunc,
+        members: Sequence[int],
+        context: int,
+        out: np.ndarray | None,
+    ) -> np.ndarray:
+        start = time.monotonic()
+        self._waiter.check()
+        n = len(members)
+        if n > 1:
+            result = self._meeting(members, context).all_reduce(x, op, out)
+        elif out is None:
+            result = x.copy()
+        else:
+            np.copyto(out, x)
+            result = out
+        position = members.index(self.rank)
+        self._log(ALL_REDUCE, start, nbytes=all_reduce_bytes(x.size, x.itemsize, n, position))
+        return result
+
+    def all_gather(self, value: Any, members: Sequence[int], context: int) -> list[Any]:
+        start = time.monotonic()
+        self._waiter.check()
+        encoded = encode(value)
+        for member in members:  # to itself as well: the list shares nothing with `value`
+            self._mail.post(encoded, member, GATHERED, context)
+        values = [self._collected(member, GATHERED, members, context) for member in members]
+        nbytes = all_gather_bytes(encoded.booked, len(members))
+        self._log(ALL_GATHER, start, nbytes=nbytes)
+        return values
+
+    def broadcast(self, value: Any, root: int, members: Sequence[int], context: int) -> Any:
+        """Down a binomial tree: in round k the 2^k ranks that have it send it on."""
+        start = time.monotonic()
+        self._waiter.check()
+        n, position, first = len(members), members.index(self.rank), members.index(root)
+        distance = (position - first) % n
+        step = 1 << distance.bit_length()
+        if distance:
+            parent = members[(first + distance - step // 2) % n]
+            value = self._collected(parent, BROADCASTED, members, context)
+        encoded = encode(value)
+        while distance + step < n:
+            child = members[(first + distance + step) % n]
+            self._mail.post(encoded, child, BROADCASTED, context)
+            step <<= 1
+        if not distance:  # the root gets a copy, too
+            self._mail.post(encoded, self.rank, BROADCASTED, context)
+            value = self._collected(self.rank, BROADCASTED, members, context)
+        nbytes = broadcast_bytes(encoded.booked, n, position, first)
+        self._log(BROADCAST, start, nbytes=nbytes)
+        return value
+
+    def barrier(self, members: Sequence[int], context: int) -> None:
+        start = time.monotonic()
+        self._waiter.check()
+        if len(members) > 1:
+            self._meeting(members, context).barrier()
+        self._log(BARRIER, start)
+
+    def _meeting(self, members: Sequence[int], context: int) -> Meeting:
+        meeting = self._meetings.get(context)
+        if meeting is None:
+
+            def agree(address: int) -> int:
+                return self._told(address, AGREEMENT, members, context)
+
+            meeting = self._meetings[context] = Meeting(
+                members, self.rank, self._wiring, self._waiter, self._mail, self._results, agree
+            )
+        return meeting
+
+    def _told(self, value: Any, tag: int, members: Sequence[int], context: int) -> Any:
+        """What the first member says, on all of them; not in the trace."""
+        if self.rank != members[0]:
+            return self._collected(members[0], tag, members, context)
+        for member in members[1:]:
+            self._mail.post(encode(value), member, tag, context)
+        return value
+
+    def _collected(self, source: int, tag: int, members: Sequence[int], context: int) -> Any:
+        """The value of the next message of the kit's own."""
+        letter = self._await(source, tag, context, needed=members)
+        assert letter is not None
+        return self._mail.open(letter)
+
+    def start(self, f: Callable[..., Any], *args: Any) -> Pending:
+        self._waiter.check()
+        self._strands += 1
+        return Started(self._strands, self._waiter, self._strand.begin, f, *args)
+
+    # ------------------------------------------------------------------------ shared memory
+
+    def shared(self, array: np.ndarray, members: Sequence[int], context: int) -> np.ndarray:
+        self._waiter.check()
+        first = members[0]
+        layout = None
+        if self.rank == first:
+            if array.dtype.kind not in "biufc":
+                raise TypeError(f"shared memory holds numbers, got dtype {array.dtype}")
+            address = self._mail.room(array.nbytes)
+            layout = (array.dtype.str, array.shape, address)
+            np.ndarray(array.shape, array.dtype, *self._mail.place(first, address))[...] = array
+        dtype, shape, address = self._told(layout, SHARED, members, context)
+        self._strand.mark = time.monotonic()
+        return np.ndarray(shape, np.dtype(dtype), *self._mail.place(first, address))
+
+    def lock(self, members: Sequence[int], context: int) -> AbstractContextManager[None]:
+        self._locks[context] += 1
+        number = (context << 24) + self._locks[context]
+
+        def taken(start: float) -> None:
+            self._log(LOCK, start)
+
+        return RankLock(number, self._wiring, self.rank, self._waiter, taken, self._strand.touch)
+
+    # -------------------------------------------------------------------------- time and data
+
+    def work(self, seconds: float, until: int | None, context: int) -> bool:
+        self._waiter.check()
+        start = self._strand.mark
+        factor = self._factor(start - self._started)
+        now = time.monotonic()
+        end = start + seconds * factor if self._paced else now + seconds * (factor - 1.0)
+        interrupted = False
+        if until is not None:
+            interrupted = self._pause(end, self._mail.holds(ANY, until, context))
+        elif end > now:
+            self._pause(end, _never)
+        self._log(COMPUTE, start)
+        return not interrupted
+
+    def _factor(self, seconds: float) -> float:
+        return math.prod(
+            slowdown.factor(self.rank, seconds, self._slowness) for slowdown in self._slowdowns
+        )
+
+    def _pause(self, end: float, ready: Callable[[], bool]) -> bool:
+        """Sleep until `end` (time.monotonic); True if ready() became so before."""
+        return self._waiter.sleep(ready, lambda: "the end of its work", end)
+
+    def now(self) -> float:
+        return time.monotonic() - self._started
+
+    def record(self, metrics: dict[str, float]) -> None:
+        self._waiter.check()
+        self._emit(Metric(self.rank, self.now(), metrics))
+
+    def snapshot(self, w: np.ndarray) -> None:
+        self._waiter.check()
+        step = self._thinning.keep(w.nbytes)
+        if step is None:
+            return
+        now = self.now()
+        if step >= FIRST_SNAPSHOTS and now - self._last_snapshot < SNAPSHOT_EVERY:
+            self._thinning.stride *= 2  # those that are kept stay evenly spaced
+            if step % self._thinning.stride:
+                return
+        self._last_snapshot = now
+        self._emit(Snapshot(self.rank, now, step, np.array(w)))
+
+    def _log(self, kind: int, start: float, peer: int = -1, tag: int = -1, nbytes: int = 0) -> None:
+        """One event, which ends now, and with it a call on comm of this strand."""
+        strand, began = self._strand, self._started
+        strand.mark = stop = time.monotonic()
+        self.recorder.add(
+            kind, self.rank, start - began, stop - began, peer, tag, nbytes, strand.number
+        )
+
+
+def _message(source: int, tag: int) -> str:
+    """ "a message from rank 1, tag 3", for a report."""
+    who = "any rank" if source == ANY else f"rank {source}"
+    return f"a message from {who}" + (f", tag {tag}" if tag >= 0 else "")
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,162 @@
+"""Waiting without burning a core, and without missing the moment.
+
+First a rank gives way and looks again some times: among fewer ranks than cores the news mostly
+comes within microseconds. Then it says that it falls asleep, looks once more, and sleeps until its
+bell rings. Whoever has news publishes it, and then looks whether the rank sleeps. With a fence
+between store and load on both sides, one of the two sees the other (E. W. Dijkstra, "Cooperating
+Sequential Processes", 1965: Dekker's algorithm), so bells ring only when needed.
+
+A rank has one bell, and may have several strands that wait. One of them, the leader, sleeps at the
+bell; when it wakes it wakes the others, which look for themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from ddml_kit.cluster.errors import Stopped
+from ddml_kit.cluster.local.system import fence, give_way
+from ddml_kit.cluster.local.wiring import STOP, Wiring
+
+LOOKS, FEWER_LOOKS = 200, 50  # before falling asleep: with a core for each rank, and without
+NAP = 0.1  # seconds after which a sleeper looks again unasked; nothing depends on it
+
+
+class Wait:
+    """One strand's wait: `ready()` tests, and changes nothing that a second call would miss."""
+
+    __slots__ = ("deadline", "ready", "what")
+
+    def __init__(
+        self, ready: Callable[[], bool], what: Callable[[], str], deadline: float | None
+    ) -> None:
+        self.ready, self.what, self.deadline = ready, what, deadline
+
+
+class Waiter:
+    """Where the strands of one rank wait.
+
+    peers: a pidfd a rank, by rank, -1 where there is none. When a process ends whose rank has not
+    finished, the rank is marked dead, and everyone woken.
+    """
+
+    def __init__(self, wiring: Wiring, rank: int, peers: Sequence[int] = ()) -> None:
+        self._wiring, self._rank = wiring, rank
+        self._words, self._control = wiring.control.words, wiring.control
+        self._peers = {fd: peer for peer, fd in enumerate(peers) if fd >= 0}
+        self._sleeper = wiring.bells.sleeper(rank, self._peers)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        self._looks = range(LOOKS if wiring.size <= cores else FEWER_LOOKS)
+        self._changed = threading.Condition(threading.Lock())
+        self._waits: list[Wait] = []
+        self._led = False
+        self._strands = 1
+        self._sleeps = self._moves = 0
+
+    def check(self) -> None:
+        """Raises Stopped if the run is to end."""
+        if self._words[STOP]:
+            raise Stopped
+
+    def wait(
+        self, ready: Callable[[], bool], what: Callable[[], str], deadline: float | None = None
+    ) -> bool:
+        """True as soon as ready(); False at `deadline` (time.monotonic). Raises Stopped.
+
+        what: in words, for the report of a deadlock; asked only if it takes long.
+        """
+        for _ in self._looks:
+            if ready():
+                return True
+            give_way()
+        return self.sleep(ready, what, deadline)
+
+    def sleep(
+        self, ready: Callable[[], bool], what: Callable[[], str], deadline: float | None = None
+    ) -> bool:
+        """The same, for what is not expected soon: falls asleep at once."""
+        wait = Wait(ready, what, deadline)
+        with self._changed:
+            self._waits.append(wait)
+            try:
+                while True:
+                    self.check()
+                    if ready():
+                        return True
+                    left = NAP if deadline is None else deadline - time.monotonic()
+                    if left <= 0:
+                        return False
+                    if self._led:
+                        self._declare()
+                        self._changed.wait(min(left, NAP))
+                    else:
+                        self._lead(deadline)
+            finally:
+                self._waits.remove(wait)
+                self._words[self._control.deep + self._rank] = 0
+                self._changed.notify_all()  # one of those left must lead
+
+    def begin(self) -> None:
+        """One strand more."""
+        with self._changed:
+            self._strands += 1
+
+    def end(self) -> None:
+        """One strand fewer; whoever waits for it looks."""
+        with self._changed:
+            self._strands -= 1
+            self._changed.notify_all()
+            if self._led:
+                self._wiring.bells.ring(self._rank)
+
+    def _lead(self, deadline: float | None) -> None:
+        """Sleep at the bell until there may be news for any of the strands."""
+        words, asleep = self._words, self._control.asleep + self._rank
+        self._led = True
+        self._sleeps += 1
+        words[asleep] = self._sleeps
+        fence()
+        try:
+            while not (self._any_ready() or words[STOP]):
+                self._declare()
+                nap = NAP if deadline is None else min(NAP, deadline - time.monotonic())
+                if nap <= 0:
+                    return
+                self._changed.release()
+                try:
+                    readable = self._sleeper.sleep(nap)
+                finally:
+                    self._changed.acquire()
+                if readable is not None:
+                    self._mourn(readable)
+                    return
+        finally:
+            words[asleep] = 0
+            words[self._control.deep + self._rank] = 0
+            self._led = False
+            self._changed.notify_all()
+
+    def _any_ready(self) -> bool:
+        return any(wait.ready() for wait in self._waits)
+
+    def _declare(self) -> None:
+        """Say from outside's view that the rank waits, if all its strands do; else nothing."""
+        deep = self._control.deep + self._rank
+        if len(self._waits) < self._strands or self._words[deep]:
+            return
+        self._control.set_text(self._rank, " and ".join(w.what() for w in self._waits))
+        timeout = any(wait.deadline is not None for wait in self._waits)
+        self._words[self._control.timeout + self._rank] = timeout
+        self._moves += 1
+        self._words[deep] = self._moves
+
+    def _mourn(self, readable: list[int]) -> None:
+        """Of each process that has ended: if its rank had not finished, it is dead."""
+        for fd in readable:
+            self._sleeper.forget(fd)
+            peer = self._peers[fd]
+            if not self._wiring.is_finished(peer):
+                self._wiring.mark_dead(peer)
