@@ -76,6 +76,8 @@ class Comm:
             raise ValueError(f"source must be ANY or a rank, 0 to {self.size - 1}, got {source}")
         if tag < ANY:
             raise ValueError(f"a tag must be ANY, or 0 or more, got {tag}")
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout must be 0 or more seconds, or None, got {timeout}")
         message = self._endpoint.recv(world, tag, self._context, timeout)
         if self._context == WORLD:
             return message

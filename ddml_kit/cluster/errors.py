@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ class RankFailed(ClusterError):
     def __reduce__(self) -> tuple:
         return RankFailed, (self.rank, self.reason, self.seconds, self.worker_traceback)
 
+    def again(self) -> RankFailed:
+        """The same, to be raised in another rank: an exception collects the frames it passes."""
+        failure = RankFailed(self.rank, self.reason, self.seconds, self.worker_traceback)
+        failure.__cause__ = self.__cause__
+        return failure
+
 
 class Timeout(ClusterError):
     """A receive waited longer than it was told to."""
@@ -43,3 +50,32 @@ class Timeout(ClusterError):
 
 class Stopped(BaseException):
     """Raised inside a rank whose run is being stopped; no Exception, so programs don't catch it."""
+
+
+def reason(error: BaseException) -> str:
+    """Why a rank failed: "ValueError: text", or the type alone where there is no text."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def awaited_message(source: int, tag: int) -> str:
+    """What `recv` waits for, in words: "a message from rank 1 with tag 3"; ANY is negative."""
+    whom = "any rank" if source < 0 else f"rank {source}"
+    return f"a message from {whom} with {'any tag' if tag < 0 else f'tag {tag}'}"
+
+
+def deadlock_sentence(ranks: Mapping[int, str], most: int = 8) -> str:
+    """Who waits for whom: "rank 0 waits for a message from rank 1 with tag 3; rank 1 has finished".
+
+    ranks: a verb and its object for each rank, "waits for ..." or "has ...". Above `most` ranks
+    those that wait come first, and the rest are counted.
+    """
+    if len(ranks) <= most:
+        return "; ".join(f"rank {rank} {does}" for rank, does in ranks.items())
+    waiting = {rank: does for rank, does in ranks.items() if does.startswith("waits")}
+    named = [f"rank {rank} {does}" for rank, does in list(waiting.items())[:most]]
+    if len(waiting) > most:
+        named.append(f"{len(waiting) - most} more wait")
+    if len(waiting) < len(ranks):
+        named.append(f"{len(ranks) - len(waiting)} have ended")
+    return "; ".join(named)

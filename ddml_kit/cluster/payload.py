@@ -13,7 +13,9 @@ def payload_bytes(value: Any) -> int:
     """The bytes of `value` as a packed payload.
 
     An array or tensor: its bytes. A number: 8. None: 0. Text and bytes: their length. A tuple,
-    list or dict: the sum of its values. Anything with `nbytes`: that. The rest: its pickle.
+    list or dict: the sum of its values. Anything with `nbytes`: that. Another object: the sum of
+    its attributes (its pickle would be longer where its class is not known, as a cell's is in a
+    worker); one without attributes: its pickle.
     """
     nbytes = getattr(value, "nbytes", None)
     if nbytes is not None and not callable(nbytes):
@@ -30,6 +32,8 @@ def payload_bytes(value: Any) -> int:
         return sum(map(payload_bytes, value))
     if isinstance(value, dict):
         return sum(map(payload_bytes, value.values()))
+    if hasattr(value, "__dict__"):
+        return sum(map(payload_bytes, vars(value).values()))
     return len(pickle.dumps(value, 5))
 
 

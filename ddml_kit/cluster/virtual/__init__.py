@@ -1,0 +1,1 @@
+"""The machinery of the simulated cluster: events in virtual time, one coroutine a strand."""

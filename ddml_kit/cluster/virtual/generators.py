@@ -1,0 +1,286 @@
+"""The global generators of random, NumPy and torch, kept apart for each rank of one process.
+
+Ranks change places at every message, in about a microsecond, while to read and write the state of
+the three generators by their own functions takes 140. So a rank that has not drawn from a
+generator (most never do) has its seeded state put in place as bytes, and when it gives way, two
+words of memory tell whether it has drawn since. Only then do the slow functions come in. Where a
+generator keeps its words is found at run time and tried out; where that fails, it is saved and
+restored by its own functions at every change: slower, with the same numbers.
+
+All three are Mersenne twisters: 624 words and a position (M. Matsumoto, T. Nishimura, "Mersenne
+Twister", ACM TOMACS 8(1), 1998).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ddml_kit.cluster.seeding import global_seeds
+
+WORDS = 624
+
+
+class GlobalGenerator(ABC):
+    """One library's.
+
+    memory: a view of its words as bytes, None if they were not found. watched: views of two words
+    each; between them they change at every draw and every seeding.
+    """
+
+    name: str  # the library's, in global_seeds
+    before: int  # how many words lie between the start of the view and the 624
+    after: int  # and between these and its end
+    position: int  # which word of the view is the position
+    watch: tuple[int, ...]  # where in the view there are two words to be watched
+
+    def __init__(self) -> None:
+        self.memory: memoryview | None = None
+        self.watched: list[memoryview] = []
+        state = self.state()
+        try:
+            self._find()
+        finally:
+            self.restore(state)
+
+    @abstractmethod
+    def state(self) -> Any:
+        """All of the state, by the library's own function."""
+
+    @abstractmethod
+    def restore(self, state: Any) -> None:
+        """Undo everything since `state`."""
+
+    @abstractmethod
+    def seed(self, seed: int) -> None: ...
+
+    @abstractmethod
+    def is_plain(self, state: Any) -> bool:
+        """Whether the words are all there is to it: no number kept for the next draw."""
+
+    @abstractmethod
+    def _words(self) -> bytes:
+        """The 624 words, by the library's own function."""
+
+    @abstractmethod
+    def _addresses(self) -> Sequence[int]:
+        """Where the 624 words may begin in memory."""
+
+    @abstractmethod
+    def _draw(self) -> Any:
+        """One number."""
+
+    def _find(self) -> None:
+        """Look for the words, and keep the place if memory written there brings back the draws."""
+        self.seed(20240229)
+        words = self._words()
+        for address in self._addresses():
+            if ctypes.string_at(address, len(words)) == words:
+                break
+        else:
+            return
+        length = self.before + WORDS + self.after
+        region = (ctypes.c_uint32 * length).from_address(address - 4 * self.before)
+        memory = memoryview(region).cast("B")
+        seeded = bytes(memory)
+        position = memory.cast("I")[self.position]
+        drawn = [self._draw() for _ in range(3)]
+        moved = memory.cast("I")[self.position] != position
+        memory[:] = seeded
+        if moved and drawn == [self._draw() for _ in range(3)]:
+            self.memory = memory
+            self.watched = [memory[4 * i : 4 * i + 8].cast("Q") for i in self.watch]
+
+
+class PythonGenerator(GlobalGenerator):
+    """That of `random`, whose object holds a position and then the words."""
+
+    name, before, after, position = "random", 1, 0, 0
+    watch = (0, WORDS - 1)  # the first word is the same after every seeding
+
+    def state(self) -> Any:
+        return random.getstate()
+
+    def restore(self, state: Any) -> None:
+        random.setstate(state)
+
+    def seed(self, seed: int) -> None:
+        random.seed(seed)
+
+    def is_plain(self, state: Any) -> bool:
+        return state[2] is None  # the second of two normal numbers
+
+    def _words(self) -> bytes:
+        return np.array(random.getstate()[1][:WORDS], np.uint32).tobytes()
+
+    def _addresses(self) -> Sequence[int]:
+        generator = getattr(random, "_inst", None)
+        if generator is None or sys.implementation.name != "cpython":
+            return ()
+        begin = id(generator) + object.__basicsize__
+        end = id(generator) + type(generator).__basicsize__ - 4 * WORDS
+        return range(begin, end + 1, 4)
+
+    def _draw(self) -> Any:
+        return random.random()
+
+
+class NumpyGenerator(GlobalGenerator):
+    """NumPy's legacy one: the words, then a position."""
+
+    name, before, after, position = "numpy", 0, 1, WORDS
+    watch = (WORDS - 1,)
+
+    def state(self) -> Any:
+        return np.random.get_state(legacy=False)  # noqa: NPY002
+
+    def restore(self, state: Any) -> None:
+        np.random.set_state(state)  # noqa: NPY002
+
+    def seed(self, seed: int) -> None:
+        np.random.seed(seed)  # noqa: NPY002
+
+    def is_plain(self, state: Any) -> bool:
+        return not state["has_gauss"]
+
+    def _words(self) -> bytes:
+        return self.state()["state"]["key"].astype(np.uint32).tobytes()
+
+    def _addresses(self) -> Sequence[int]:
+        generator = np.random.mtrand.get_bit_generator()
+        if not isinstance(generator, np.random.MT19937):  # set_bit_generator was called
+            return ()
+        return (generator.ctypes.state_address,)
+
+    def _draw(self) -> Any:
+        return np.random.random_sample()  # noqa: NPY002
+
+
+class TorchGenerator(GlobalGenerator):
+    """torch's on the CPU: seed (2 words), what is left, whether seeded, next, then the words."""
+
+    name, before, after, position = "torch", 5, 0, 2
+    watch = (4,)  # next, and the first word
+    # In the bytes of get_state: initial seed, left, seeded, next, 624 words of 64 bits, three
+    # doubles, and whether there is a normal number for later; then the same for floats.
+    _first_word, _kept = 24, slice(24 + 8 * WORDS + 24, None)
+
+    def __init__(self) -> None:
+        self.generator = sys.modules["torch"].default_generator
+        super().__init__()
+
+    def state(self) -> Any:
+        return self.generator.get_state()
+
+    def restore(self, state: Any) -> None:
+        self.generator.set_state(state)
+
+    def seed(self, seed: int) -> None:
+        self.generator.manual_seed(seed)
+
+    def is_plain(self, state: Any) -> bool:
+        return not state.numpy()[self._kept].any()
+
+    def _words(self) -> bytes:
+        bits = self.state().numpy().tobytes()
+        return np.frombuffer(bits, np.uint64, WORDS, self._first_word).astype(np.uint32).tobytes()
+
+    def _addresses(self) -> Sequence[int]:
+        address = getattr(self.generator, "_cdata", 0)
+        return range(address + 4 * self.before, address + 256, 4) if address else ()
+
+    def _draw(self) -> Any:
+        return sys.modules["torch"].rand(()).item()
+
+
+class Generators:
+    """The global generators, with a state for each rank and one for the caller of the run."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        self._seed = seed
+        self._all: list[GlobalGenerator] = [PythonGenerator(), NumpyGenerator()]
+        self._begun = [0] * size  # how many of them each rank has a state of
+        # By rank, for the generators from which it has not drawn: what to put where, and which
+        # words then stay as they are.
+        self._images: list[list[tuple[memoryview, bytes]]] = [[] for _ in range(size)]
+        self._untouched: list[list[tuple[memoryview, int]]] = [[] for _ in range(size)]
+        self._drawn: list[dict[GlobalGenerator, Any]] = [{} for _ in range(size)]
+        self._outside: dict[GlobalGenerator, tuple[Any, bytes]] = {}
+
+    def add_torch(self) -> None:
+        """Once torch is loaded: its generator, too."""
+        self._all.append(TorchGenerator())
+        self._set_aside(self._all[-1])
+
+    def arrive(self) -> None:
+        """Set aside the caller's states, to bring them back in `depart`."""
+        for generator in self._all:
+            self._set_aside(generator)
+
+    def depart(self) -> None:
+        """The caller's states are as they were."""
+        for generator, (state, memory) in self._outside.items():
+            if memory and generator.memory is not None:
+                generator.memory[:] = memory
+            else:
+                generator.restore(state)
+
+    def enter(self, rank: int) -> None:
+        """Put the rank's states in place."""
+        if self._begun[rank] < len(self._all):
+            self._begin(rank)
+        for memory, image in self._images[rank]:
+            memory[:] = image
+        for generator, state in self._drawn[rank].items():
+            generator.restore(state)
+
+    def leave(self, rank: int) -> None:
+        """Keep the rank's states, if it has drawn; no number kept for a next draw stays behind."""
+        for view, value in self._untouched[rank]:
+            if view[0] != value:
+                self._find_drawn(rank)
+                break
+        if self._drawn[rank]:
+            for generator in self._drawn[rank]:
+                state = self._drawn[rank][generator] = generator.state()
+                if not generator.is_plain(state):
+                    generator.seed(0)
+
+    def _set_aside(self, generator: GlobalGenerator) -> None:
+        memory = b"" if generator.memory is None else bytes(generator.memory)
+        if memory and self._outside.get(generator, (None, b""))[1] == memory:
+            return  # nobody has drawn since
+        state = generator.state()
+        plain = generator.is_plain(state)
+        self._outside[generator] = state, memory if plain else b""
+        if not plain:
+            generator.seed(0)  # drops the number that was kept for the next draw
+
+    def _begin(self, rank: int) -> None:
+        """Seed what the rank has no state of yet."""
+        seeds = global_seeds(self._seed, rank)
+        for generator in self._all[self._begun[rank] :]:
+            generator.seed(seeds[generator.name])
+            if generator.memory is None:
+                self._drawn[rank][generator] = generator.state()
+            else:
+                self._images[rank].append((generator.memory, bytes(generator.memory)))
+                self._untouched[rank] += [(view, view[0]) for view in generator.watched]
+        self._begun[rank] = len(self._all)
+
+    def _find_drawn(self, rank: int) -> None:
+        """Move the generators from which the rank has drawn to those that are kept in full."""
+        changed = {id(view) for view, value in self._untouched[rank] if view[0] != value}
+        for generator in self._all:
+            if changed.isdisjoint(map(id, generator.watched)):
+                continue
+            self._drawn[rank][generator] = None
+            self._images[rank] = [i for i in self._images[rank] if i[0] is not generator.memory]
+            own = set(map(id, generator.watched))
+            self._untouched[rank] = [u for u in self._untouched[rank] if id(u[0]) not in own]

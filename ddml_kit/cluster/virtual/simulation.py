@@ -1,0 +1,259 @@
+"""A run on the simulated cluster: its ranks, what becomes of them, and the `Run` in the end."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from greenlet import getcurrent
+
+from ddml_kit.cluster.comm import Comm
+from ddml_kit.cluster.errors import (
+    Deadlock,
+    RankFailed,
+    deadlock_sentence,
+    reason,
+)
+from ddml_kit.cluster.faults import Slowdown
+from ddml_kit.cluster.network import Network
+from ddml_kit.cluster.run import Metric, Run, Snapshot
+from ddml_kit.cluster.shipping import Parcel, unpack
+from ddml_kit.cluster.thinning import LEAST, thin
+from ddml_kit.cluster.virtual.endpoint import SimulatedEndpoint, matches
+from ddml_kit.cluster.virtual.isolation import Isolation
+from ddml_kit.cluster.virtual.links import Links, unwrapped
+from ddml_kit.cluster.virtual.loop import Loop, Outcome
+from ddml_kit.cluster.virtual.meeting import Meeting
+
+
+class Simulation:
+    """All of it, in one thread. `over`: nothing runs any more, and `run` and `error` are there."""
+
+    def __init__(
+        self,
+        parcel: Parcel,
+        size: int,
+        *,
+        network: Network,
+        slowdowns: Sequence[Slowdown],
+        crashes: Mapping[int, float],
+        seed: int,
+        goes_on: bool,
+    ) -> None:
+        self.size, self.seed = size, seed
+        self.network, self.slowdowns = network, slowdowns
+        self.over = False
+        self.run: Run | None = None
+        self.error: RankFailed | Deadlock | None = None
+        self.failures: dict[int, RankFailed] = {}
+        self._goes_on = goes_on
+        self._isolation = Isolation(seed, size)
+        self.loop = Loop(self._isolation)
+        self.links = Links(network, size, self.loop.arrive_at)
+        self.endpoints = [SimulatedEndpoint(self, rank) for rank in range(size)]
+        self._results: list[Any] = [None] * size
+        self._running = set(range(size))
+        self._returned = 0
+        self._meetings: dict[tuple[int, int], Meeting] = {}
+        self._stopping = False
+        self._watched = False
+        self._points: list[Metric] = []
+        self._snapshots: list[Snapshot] = []
+        self._thin_at = 2 * LEAST * size
+        self._fresh: list[Metric | Snapshot] = []
+        self._begun = False
+        self._parcel, self._crashes = parcel, crashes
+
+    # ----------------------------------------------------------- for whoever drives it
+
+    def advance(self, watch: bool) -> list[Metric | Snapshot]:
+        """Go on to the next point, or to the end if nobody watches; the points, none at the end."""
+        self._watched = watch
+        self._isolation.arrive()
+        try:
+            self._begin()
+            while not self.over and not (watch and self._fresh):
+                wanted = self.loop.run()
+                if self._stopping or self.error is not None or not self._running:
+                    self._end()
+                elif not wanted and not self._fail_those_left():
+                    self.error = Deadlock(f"deadlock at {self.loop.now:.6g} s: {self._who_waits()}")
+        except BaseException:
+            self.stop()
+            self._end()
+            raise
+        finally:
+            self._isolation.depart()
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def stop(self) -> None:
+        """End soon; from any thread."""
+        self._stopping = True
+        for endpoint in self.endpoints:
+            endpoint.dead = True
+        self.loop.pause = True
+
+    # ------------------------------------------------------------------ for endpoints
+
+    def add(self, point: Metric | Snapshot) -> None:
+        """A rank has something to show."""
+        if isinstance(point, Metric):
+            self._points.append(point)
+        else:
+            self._snapshots.append(point)
+            if len(self._snapshots) >= self._thin_at:
+                self._snapshots = thin(self._snapshots)
+                self._thin_at = 2 * max(len(self._snapshots), LEAST * self.size)
+        if self._watched:
+            self._fresh.append(point)
+            self.loop.show(self.loop.current)
+
+    def meeting(
+        self, context: int, number: int, members: Sequence[int], what: tuple[Any, ...]
+    ) -> Meeting:
+        """The number-th collective in this context. Raises RankFailed if a member is dead."""
+        meeting = self._meetings.get((context, number))
+        if meeting is None:
+            meeting = self._meetings[context, number] = Meeting(self.loop, members, what)
+        failure = meeting.lost(self.failures) if self.failures else None
+        if failure is not None:
+            raise failure.again()
+        if meeting.missing == 1:
+            del self._meetings[context, number]
+        return meeting
+
+    def check_alive(self, source: int, dest: int, tag: int, context: int) -> None:
+        """Raises RankFailed if `source` is dead and no message of it is on its way that fits."""
+        if source in self.failures and not self._is_under_way(source, dest, tag, context):
+            raise self.failures[source].again()
+
+    def program_ended(self, endpoint: SimulatedEndpoint, outcome: Outcome) -> None:
+        """A rank's program has returned or raised."""
+        rank = endpoint.rank
+        error = outcome.error or endpoint.unseen_error()
+        if rank in self._running:
+            self._running.remove(rank)
+            if error is None:
+                self._results[rank] = outcome.value
+                self._returned += 1
+            elif not endpoint.dead:
+                self._lose(_failure(rank, error, self.loop.now))
+        endpoint.end()
+        if not self._running:
+            self.loop.pause = True
+
+    # ------------------------------------------------------------------------ the rest
+
+    def _begin(self) -> None:
+        """In the thread that drives the run, to which its greenlets then belong."""
+        if self._begun:
+            return
+        self._begun = True
+        self.loop.hub.greenlet = getcurrent()
+        for rank, seconds in self._crashes.items():
+            self.loop.crash_at(seconds, self._crash, (rank, seconds))
+        for endpoint in self.endpoints:
+            endpoint.begin(partial(self._main, endpoint))
+
+    def _main(self, endpoint: SimulatedEndpoint) -> Any:
+        program, args, kwargs = unpack(self._parcel)
+        return program(Comm(endpoint), *args, **kwargs)
+
+    def _crash(self, argument: tuple[int, float]) -> None:
+        rank, seconds = argument
+        if rank in self._running:
+            self._running.remove(rank)
+            self.endpoints[rank].end()
+            why = f"crashed, as crashes={{{rank}: {seconds:g}}} asked"
+            self._lose(RankFailed(rank, why, self.loop.now))
+            if not self._running:
+                self.loop.pause = True
+
+    def _lose(self, failure: RankFailed) -> None:
+        """A rank has failed: the end, or news for those who wait for it."""
+        self.failures[failure.rank] = failure
+        if not self._goes_on:
+            self.error = self.error or failure
+            self.loop.pause = True
+            return
+        for key, meeting in list(self._meetings.items()):
+            if meeting.lost({failure.rank: failure}):
+                del self._meetings[key]
+                meeting.abandon(failure)
+        self._fail_those_left()
+
+    def _fail_those_left(self, for_good: bool = False) -> bool:
+        """Have those who wait for a message of the dead raise RankFailed; whether there are any.
+
+        for_good: nothing is on its way any more.
+        """
+        any_left = False
+        for endpoint in self.endpoints:
+            for strand in endpoint.receiving:
+                source, tag, context = strand.wanted
+                if source in self.failures and (
+                    for_good or not self._is_under_way(source, endpoint.rank, tag, context)
+                ):
+                    any_left = True
+                    self.loop.wake(strand, self.failures[source].again())
+        return any_left
+
+    def _is_under_way(self, source: int, dest: int, tag: int, context: int) -> bool:
+        arrive = self.endpoints[dest].arrive
+        return any(
+            action == arrive and matches(item, source, tag, context)
+            for action, item in map(unwrapped, self.loop.due())
+        )
+
+    def _end(self) -> None:
+        """Have all that still lives raise Stopped, and draw up the run."""
+        self._watched = False
+        self.loop.forget()
+        for endpoint in self.endpoints:
+            endpoint.end()
+        while any(endpoint.lives() for endpoint in self.endpoints):
+            self.loop.run()
+        self.over = True
+        self.run = Run(
+            badge="simulated",
+            size=self.size,
+            seed=self.seed,
+            seconds=self.loop.now,
+            results=self._results,
+            trace=self.loop.recorder.trace(),
+            points=self._points,
+            snapshots=thin(self._snapshots),
+            failures=dict(sorted(self.failures.items())),
+            stopped=self._stopping and self.error is None and self._returned < self.size,
+        )
+        if self.error is not None:
+            self.error.run = self.run
+
+    def _who_waits(self) -> str:
+        return deadlock_sentence(
+            {
+                endpoint.rank: "has failed"
+                if endpoint.rank in self.failures
+                else endpoint.waits_for() or "has finished"
+                for endpoint in self.endpoints
+            }
+        )
+
+
+def _failure(rank: int, error: BaseException, seconds: float) -> RankFailed:
+    """With the traceback from the program's own frame on."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__", "")):
+        trace = trace.tb_next
+    error = error.with_traceback(trace or error.__traceback__)
+    text = "".join(traceback.format_exception(error))
+    failure = RankFailed(rank, reason(error), seconds, text)
+    failure.__cause__ = error
+    return failure
+
+
+def _is_ours(module: str) -> bool:
+    return module.startswith(f"{__package__}.")
