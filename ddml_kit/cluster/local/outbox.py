@@ -1,0 +1,151 @@
+"""What a worker sends to its parent: metrics and snapshots as they come, last the outcome.
+
+One message is one pickle (protocol 5, PEP 574) over a `multiprocessing` connection. The bytes of
+large arrays travel beside it in a memfd, a file in memory without a name, which the receiver reads
+at the speed of memory; where the system has none, they follow in the connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from multiprocessing.connection import Connection
+from typing import Any, Literal, NamedTuple
+
+import cloudpickle
+import numpy as np
+
+INLINE = 16_000  # bytes; a message of up to this much is one write, which no kill can cut
+MEMFD = hasattr(os, "memfd_create")
+
+
+class Ready(NamedTuple):
+    """The worker has unpacked its program and waits for the start."""
+
+
+class Value(NamedTuple):
+    """What the program returned or raised; `End` follows."""
+
+    content: Any
+
+
+class End(NamedTuple):
+    """The worker's last word. seconds: since the start of the run. events: bytes of its trace."""
+
+    how: Literal["returned", "failed", "stopped", "crashed"]
+    seconds: float
+    events: np.ndarray
+    reason: str = ""
+    traceback: str = ""
+
+
+class Outbox:
+    """The worker's end; any thread of the worker may use it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def put(self, message: Any) -> None:
+        """Send `message`; waits only while the connection is full.
+
+        Raises what pickling raises, before anything is sent.
+        """
+        buffers: list[pickle.PickleBuffer] = []
+        try:
+            pickled = pickle.dumps(message, 5, buffer_callback=buffers.append)
+        except Exception:  # a class or function of a notebook's cell travels by value
+            buffers.clear()
+            pickled = cloudpickle.dumps(message, 5, buffer_callback=buffers.append)
+        parts = [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
+        sizes = [part.nbytes for part in parts]
+        memory = write_memory(parts) if MEMFD and sum(sizes) > INLINE else None
+        head = pickle.dumps((sizes, memory is not None))
+        try:
+            with self._lock:
+                if memory is None:
+                    body = b"".join(parts)
+                    self._connection.send_bytes(len(head).to_bytes(4, "little") + head + body)
+                else:
+                    self._connection.send_bytes(len(head).to_bytes(4, "little") + head)
+                    _send_descriptor(self._connection, memory)
+        finally:
+            if memory is not None:
+                os.close(memory)
+
+
+def take(connection: Connection) -> Any:
+    """The next message of a worker; waits for it. Raises EOFError when there will be none.
+
+    Arrays in it are new and writable.
+    """
+    try:
+        data = memoryview(connection.recv_bytes())
+        start = 4 + int.from_bytes(data[:4], "little")
+        sizes, in_memory = pickle.loads(data[4:start])
+        if in_memory:
+            parts = _receive_memory(connection, sizes)
+        else:
+            bounds = accumulate([start, *sizes])
+            parts = [memoryview(bytearray(data[a:b])) for a, b in pairwise(bounds)]
+    except OSError as error:  # the worker's end broke off
+        raise EOFError from error
+    return pickle.loads(parts[0], buffers=parts[1:])
+
+
+def write_memory(parts: Sequence[memoryview], align: int = 1) -> int:
+    """The descriptor of a memfd with these parts one after the other, each from a multiple of
+    `align` bytes on; the caller's to close.
+    """
+    descriptor = os.memfd_create("ddml_kit", os.MFD_CLOEXEC)
+    try:
+        offset = 0
+        for part in parts:
+            offset += -offset % align
+            written = 0
+            while written < part.nbytes:  # one call writes 2 GiB at most
+                written += os.pwrite(descriptor, part[written:], offset + written)
+            offset += part.nbytes
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _send_descriptor(connection: Connection, descriptor: int) -> None:
+    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        while True:
+            try:
+                socket.send_fds(wire, [b"\0"], [descriptor])
+            except OSError as error:
+                if error.errno != errno.ETOOMANYREFS:
+                    raise
+                time.sleep(0.001)  # too many descriptors are under way; the parent takes them out
+            else:
+                return
+
+
+def _receive_memory(connection: Connection, sizes: Sequence[int]) -> list[memoryview]:
+    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        _, descriptors, _, _ = socket.recv_fds(wire, 1, 1)
+    if not descriptors:
+        raise EOFError
+    [descriptor] = descriptors
+    try:
+        parts, offset = [], 0
+        for size in sizes:
+            part = memoryview(np.empty(size, np.uint8))  # not set to zero first
+            read = 0
+            while read < size:  # one call reads 2 GiB at most
+                read += os.preadv(descriptor, [part[read:]], offset + read)
+            parts.append(part)
+            offset += size
+        return parts
+    finally:
+        os.close(descriptor)

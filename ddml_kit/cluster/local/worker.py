@@ -1,0 +1,154 @@
+"""What a worker does from its first moment to its last."""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import logging
+import os
+import pickle
+import signal
+import struct
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ddml_kit.cluster.comm import Comm
+from ddml_kit.cluster.errors import Stopped
+from ddml_kit.cluster.local.endpoint import LocalEndpoint
+from ddml_kit.cluster.local.freight import Freight
+from ddml_kit.cluster.local.guards import compute_with_one_thread, kill_self
+from ddml_kit.cluster.local.outbox import End, Outbox, Ready, Value
+from ddml_kit.cluster.local.wiring import Wiring
+from ddml_kit.cluster.seeding import seed_globals
+from ddml_kit.cluster.shipping import unpack
+
+START = struct.Struct("<d")  # time.monotonic() at the start of the run
+NEVER = b""  # in its place: the run was stopped before it began
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all workers of a run are told. Picklable while a process is being started."""
+
+    wiring: Wiring
+    freight: Freight  # the call program(comm, *args, **kwargs)
+    slowdowns: bytes  # pickled by value
+    paced: bool
+    seed: int
+    crashes: Mapping[int, float]  # rank: seconds since the start
+    sources: Mapping[str, Any]  # notebook cells, as linecache keeps them, for tracebacks
+
+
+def work(rank: int, task: Task, connection: Connection) -> None:
+    """Run the program as `rank`, report everything through `connection`, and come back."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    signal.signal(signal.SIGTERM, _stop)
+    compute_with_one_thread()
+    seed_globals(task.seed, rank)
+    linecache.cache.update(task.sources)
+    outbox = Outbox(connection)
+    clock, endpoint = _Clock(), None
+    try:
+        program, args, kwargs = unpack(task.freight.unpack())
+        slowdowns = pickle.loads(task.slowdowns)
+        outbox.put(Ready())
+        clock.start(connection.recv_bytes())
+        endpoint = LocalEndpoint(
+            task.wiring,
+            rank,
+            seed=task.seed,
+            slowdowns=slowdowns,
+            paced=task.paced,
+            started=clock.started,
+            emit=outbox.put,
+        )
+        if rank in task.crashes:
+            after = clock.started + task.crashes[rank]
+            threading.Thread(
+                target=_crash, args=(after, clock, endpoint, outbox), daemon=True
+            ).start()
+        result = program(Comm(endpoint), *args, **kwargs)
+        end = End("returned", clock.now(), _events(endpoint))
+        task.wiring.mark_finished(rank)
+        _deliver(outbox, result, end)
+    except Stopped:
+        outbox.put(End("stopped", clock.now(), _events(endpoint)))
+    except BaseException as error:
+        end = End("failed", clock.now(), _events(endpoint), describe(error), _traceback(error))
+        with contextlib.suppress(Exception):
+            outbox.put(Value(error))
+        outbox.put(end)
+
+
+def describe(error: BaseException) -> str:
+    """ "ValueError: text", or the type alone where there is no text."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def leave(code: int) -> NoReturn:
+    """End this process without waiting for anything that the program left running."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    logging.shutdown()
+    os._exit(code)
+
+
+class _Clock:
+    """Seconds since the start of the run; 0 before it."""
+
+    started = 0.0
+
+    def start(self, message: bytes) -> None:
+        if message == NEVER:
+            raise Stopped
+        [self.started] = START.unpack(message)
+
+    def now(self) -> float:
+        return time.monotonic() - self.started if self.started else 0.0
+
+
+def _deliver(outbox: Outbox, result: Any, end: End) -> None:
+    for stream in (sys.stdout, sys.stderr):  # what it printed is there before its result
+        stream.flush()
+    try:
+        outbox.put(Value(result))
+    except Exception as error:
+        kind = type(result).__name__
+        end = end._replace(
+            how="failed",
+            reason=f"its result, a {kind}, can't be sent to the parent: a result must pickle "
+            f"({describe(error)})",
+        )
+    outbox.put(end)
+
+
+def _events(endpoint: LocalEndpoint | None) -> np.ndarray:
+    return np.frombuffer(b"" if endpoint is None else endpoint.recorder.tobytes(), np.uint8)
+
+
+def _traceback(error: BaseException) -> str:
+    """As Python prints it, from the program's own frame on."""
+    if error.__traceback__ is not None:
+        error = error.with_traceback(error.__traceback__.tb_next)
+    return "".join(traceback.format_exception(error))
+
+
+def _crash(after: float, clock: _Clock, endpoint: LocalEndpoint, outbox: Outbox) -> None:
+    """A death as sudden as a power cut, but its trace is saved."""
+    threading.Event().wait(max(0.0, after - time.monotonic()))
+    outbox.put(End("crashed", clock.now(), _events(endpoint)))
+    kill_self()
+
+
+def _stop(signum: int, frame: object) -> None:
+    raise Stopped
