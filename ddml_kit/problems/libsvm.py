@@ -15,7 +15,9 @@ import numpy as np
 from ddml_kit.problems.csr import Rows
 from ddml_kit.problems.data import Data
 
-LARGEST = np.iinfo(np.int32).max  # index
+LARGEST = 2**31 - 1  # index, counted from 0
+LARGEST_VALUE = float(np.finfo(np.float32).max)
+MOST_DIGITS = 18
 
 
 def load_libsvm(path: str | Path, *, features: int | None = None, zero_based: bool = False) -> Data:
@@ -49,7 +51,7 @@ def load_libsvm(path: str | Path, *, features: int | None = None, zero_based: bo
         raise ValueError(f"{path}: a LIBSVM file needs at least one sample, got none")
     columns = np.frombuffer(indices, np.int32) if indices else np.zeros(0, np.int32)
     numbers = np.frombuffer(values, np.float32) if values else np.zeros(0, np.float32)
-    width = int(columns.max(initial=0)) + 1 if features is None else features
+    width = int(columns.max(initial=-1)) + 1 if features is None else features
     x = Rows(numbers, columns, np.frombuffer(indptr, np.int64), width)
     return Data(x, _classes(np.array(labels)), path.name)
 
@@ -63,8 +65,8 @@ def _row(fields: list[bytes], first: int, largest: int) -> dict[int, float]:
             raise ValueError(f"a feature is index:value, got {_shown(field)}")
         if name == b"qid":  # the query of a ranking
             continue
-        if not name.isdigit():
-            raise ValueError(f"an index is a whole number, got {_shown(field)}")
+        if not name.isdigit() or len(name) > MOST_DIGITS:
+            raise ValueError(f"an index is a whole number, got {_shown(name)}")
         index = int(name) - first
         if index < 0:
             raise ValueError("indices count from 1 unless zero_based=True, got 0")
@@ -82,7 +84,7 @@ def _number(text: bytes, what: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not abs(number) <= np.finfo(np.float32).max:
+    if not abs(number) <= LARGEST_VALUE:
         raise ValueError(f"{what} is a finite number, got {_shown(text)}")
     return number
 
