@@ -1,1 +1,34 @@
 """What a lab shows: dashboard, figures, source."""
+
+try:
+    import anywidget  # noqa: F401
+    import plotly  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"ddml_kit.notebook needs {error.name}, which comes with: pip install 'ddml_kit[labs]'"
+    ) from error
+
+from ddml_kit.notebook.dashboard import dashboard
+from ddml_kit.notebook.figures import Figure, curves, histogram, timeline
+from ddml_kit.notebook.knobs import Choice, Slider, Toggle
+from ddml_kit.notebook.panel import Kept, Panel
+from ddml_kit.notebook.source import Source, source
+from ddml_kit.notebook.units import count_text, seconds_text, seconds_to
+
+__all__ = [
+    "Choice",
+    "Figure",
+    "Kept",
+    "Panel",
+    "Slider",
+    "Source",
+    "Toggle",
+    "count_text",
+    "curves",
+    "dashboard",
+    "histogram",
+    "seconds_text",
+    "seconds_to",
+    "source",
+    "timeline",
+]

@@ -1,0 +1,8 @@
+"""Figures of runs, in one look. They draw what a run holds and compute nothing."""
+
+from ddml_kit.notebook.figures.curves import curves
+from ddml_kit.notebook.figures.figure import Figure
+from ddml_kit.notebook.figures.histogram import histogram
+from ddml_kit.notebook.figures.timeline import timeline
+
+__all__ = ["Figure", "curves", "histogram", "timeline"]

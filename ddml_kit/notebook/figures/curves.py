@@ -1,0 +1,109 @@
+"""A figure of the model, such as its loss, over the steps or the seconds of runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+
+from ddml_kit.cluster.run import Badge, Curve
+from ddml_kit.notebook.figures import style
+from ddml_kit.notebook.figures.figure import Figure
+from ddml_kit.notebook.units import count_text, first_below, seconds_text, unit_for
+
+Over = Literal["seconds", "steps"]
+
+
+def curves(
+    curves: Mapping[str, Curve],
+    *,
+    value: str = "loss",
+    over: Over = "seconds",
+    badge: Badge | None = None,
+    target: float | None = None,
+    log: bool = True,
+) -> Figure:
+    """Curves by label. value: what they show; badge: where they ran; target: a level to reach."""
+    if over not in ("seconds", "steps"):
+        raise ValueError(f'over must be "seconds" or "steps", got {over!r}')
+    shown = [curve for curve in curves.values() if len(curve.value)]
+    unit = unit_for(max((float(curve.seconds[-1]) for curve in shown), default=0.0))
+    where = style.BADGES[badge] if badge else ""
+    x_title, last = "steps", max((float(curve.step[-1]) for curve in shown), default=0.0)
+    if over == "seconds":
+        x_title = f"{unit.name} ({where})" if where else unit.name
+        last = max((float(curve.seconds[-1]) * unit.scale for curve in shown), default=0.0)
+    plot = go.Figure(
+        layout={
+            "template": style.TEMPLATE,
+            "height": 320,
+            "showlegend": len(curves) > 1,
+            "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+            "xaxis": {"title": {"text": x_title}, "range": [0, last * 1.02 or 1]},
+            "yaxis": {"title": {"text": value}, **_value_axis(shown, target, log)},
+        }
+    )
+    for k, (label, curve) in enumerate(curves.items()):
+        plot.add_scatter(
+            x=curve.seconds * unit.scale if over == "seconds" else curve.step,
+            y=curve.value,
+            name=label,
+            mode="lines" if len(curve.value) > 1 else "markers",
+            line={**style.line(k), "width": 2.5},
+        )
+    if target is not None:
+        plot.add_hline(
+            target,
+            line={"color": style.MUTED, "dash": "dash", "width": 1.5},
+            label={
+                "text": f"target {target:g}",
+                "textposition": "end",
+                "yanchor": "bottom",
+                "font": {"size": 13, "color": style.MUTED},
+            },
+        )
+    words = [_words(label, curve, value, target) for label, curve in curves.items()]
+    return Figure(plot, " ".join(words), where)
+
+
+def _value_axis(shown: Sequence[Curve], target: float | None, log: bool) -> dict[str, Any]:
+    """Type, range and ticks of the axis, so that all finite values and the target are seen."""
+    values = np.concatenate(
+        [c.value for c in shown] + [np.array([] if target is None else [target])]
+    )
+    values = values[np.isfinite(values) & ((values > 0) | (not log))]
+    if not len(values):
+        return {"type": "log" if log else "linear"}
+    low, high = float(values.min()), float(values.max())
+    if not log:
+        margin = 0.05 * (high - low) or 0.5
+        return {"type": "linear", "range": [low - margin, high + margin]}
+    low, high = math.log10(low), math.log10(high)
+    margin = 0.05 * (high - low) or 0.1
+    axis: dict[str, Any] = {
+        "type": "log",
+        "range": [low - margin, high + margin],
+        "tickformat": "~g",
+    }
+    if high - low > 0.8:
+        axis["dtick"] = "D2" if high - low < 2.5 else 1  # 1, 2, 5, 10 ..., or powers of ten
+    return axis
+
+
+def _words(label: str, curve: Curve, value: str, target: float | None) -> str:
+    """Where a curve starts and ends, and when it reaches the target."""
+    if not len(curve.value):
+        return f"**{label}**: no {value} yet."
+    first, last = curve.value[0], curve.value[-1]
+    words = (
+        f"**{label}**: {value} from {first:.3g} to {last:.3g} "
+        f"in {count_text(curve.step[-1] + 1)} steps, {seconds_text(float(curve.seconds[-1]))}"
+    )
+    if target is not None:
+        at = first_below(curve, target)
+        when = "not reached" if at is None else f"after {seconds_text(float(curve.seconds[at]))}"
+        words += f"; {target:g} {when}"
+    return words + "."

@@ -1,0 +1,117 @@
+"""Who did what when: a row a worker, a colour an activity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from ddml_kit.cluster.run import Run
+from ddml_kit.notebook.figures import activity, style
+from ddml_kit.notebook.figures.activity import ACTIVITIES, Intervals
+from ddml_kit.notebook.figures.figure import Figure
+from ddml_kit.notebook.units import Unit, count_text, seconds_text, unit_for
+
+ROWS = 64  # workers that are shown
+
+
+def timeline(run: Run, *, ranks: Sequence[int] | None = None, first: float | None = None) -> Figure:
+    """What each worker did when: compute, communicate, wait, wait for a lock.
+
+    ranks: which workers; without it all, or evenly spaced ones of more than 64.
+    first: how many seconds from the start; without it as many as can be told apart.
+    """
+    if ranks is None:
+        ranks = range(0, run.size, -(-run.size // ROWS))
+    elif not len(ranks) or not all(0 <= r < run.size for r in ranks):
+        raise ValueError(f"ranks must be some from 0 to {run.size - 1}, got {list(ranks)}")
+    if first is not None and not first > 0:
+        raise ValueError(f"first must be a time above 0 seconds, got {first}")
+    done = activity.intervals(run)
+    shown = min(first or activity.window(done, run.seconds), run.seconds)
+    unit = unit_for(shown)
+    what = f"{unit.name} ({style.BADGES[run.badge]})"
+    if shown < run.seconds:
+        what += f", the first {seconds_text(shown)} of {seconds_text(run.seconds)}"
+    rows = len(ranks)
+    plot = go.Figure(
+        _bars(activity.first_part(done, shown, ranks), ranks, unit),
+        layout={
+            "template": style.TEMPLATE,
+            "height": round(rows * max(5.0, min(24.0, 260 / rows))) + 100,
+            "barmode": "overlay",
+            "margin": {"t": 36},
+            "xaxis": {"title": {"text": what}, "range": [0, shown * unit.scale or 1]},
+            "yaxis": {
+                "title": {"text": "worker"},
+                "range": [rows - 0.5, -0.5],
+                "showgrid": False,
+                **_ticks(ranks),
+            },
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 1,
+                "yanchor": "bottom",
+                "itemclick": False,
+                "itemdoubleclick": False,
+            },
+        },
+    )
+    return Figure(plot, _words(run, done, shown, ranks), style.badge_text(run))
+
+
+def _bars(part: Intervals, ranks: Sequence[int], unit: Unit) -> list[go.Bar]:
+    """A trace for each activity that was seen; what ran beside the program as a thin line above."""
+    row = np.zeros(max(ranks) + 1, np.int64)
+    row[list(ranks)] = np.arange(len(ranks))
+    traces = []
+    for index, name in enumerate(ACTIVITIES):
+        chosen = part.where(part.activity == index)
+        if not len(chosen.rank):
+            continue
+        beside = chosen.strand > 0
+        traces.append(
+            go.Bar(
+                name="wait for lock" if name == "lock" else name,
+                orientation="h",
+                y=row[chosen.rank].astype(np.int16),
+                base=(chosen.start * unit.scale).astype(np.float32),
+                x=((chosen.stop - chosen.start) * unit.scale).astype(np.float32),
+                width=np.where(beside, 0.2, 0.8).astype(np.float32) if beside.any() else 0.8,
+                offset=np.where(beside, -0.5, -0.4).astype(np.float32) if beside.any() else -0.4,
+                marker={"color": style.ACTIVITY_COLOURS[name], "line": {"width": 0}},
+                hovertemplate=f"{name} %{{base:.4g}} to %{{x:.4g}} {unit.sign}<extra></extra>",
+            )
+        )
+    return traces
+
+
+def _ticks(ranks: Sequence[int]) -> dict[str, Any]:
+    """Each worker's number while there is room, else those of about eight."""
+    step = 1 if len(ranks) <= 12 else -(-len(ranks) // 8)
+    rows = range(0, len(ranks), step)
+    return {"tickvals": list(rows), "ticktext": [str(ranks[row]) for row in rows]}
+
+
+def _words(run: Run, done: Intervals, shown: float, ranks: Sequence[int]) -> str:
+    """What the workers spent the shown time on, in total, and who differs most."""
+    shares = activity.shares(done, shown, run.size)
+    mean = shares.mean(axis=0)
+    parts = [f"{ACTIVITIES[k]} {mean[k]:.0%}" for k in range(len(ACTIVITIES)) if mean[k] > 0]
+    workers = "1 worker" if run.size == 1 else f"{count_text(run.size)} workers"
+    when = "" if shown >= run.seconds else f" in the first {seconds_text(shown)}"
+    words = f"What {workers} did{when}, on average: {', '.join(parts) or 'nothing recorded'}."
+    if run.size > 1:
+        busy = shares[:, activity.WORK]
+        most, least = int(busy.argmax()), int(busy.argmin())
+        if busy[most] - busy[least] >= 0.1:
+            words += (
+                f" Worker {most} computed most of the time ({busy[most]:.0%}), "
+                f"worker {least} least ({busy[least]:.0%})."
+            )
+    if len(ranks) < run.size:
+        words += f" {count_text(len(ranks))} of the workers are drawn."
+    return words

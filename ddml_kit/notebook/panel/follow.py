@@ -1,0 +1,100 @@
+"""Watches a run: takes its snapshots as they come and evaluates them, beside the workers.
+
+Evaluating takes time from the workers where they run on the same cores, so while the run is under
+way only the newest snapshot is evaluated, at most ten times a second and for at most a quarter of
+the time. When it has ended, the rest is: the curve is the same however it was watched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ddml_kit.cluster.errors import ClusterError
+from ddml_kit.cluster.run import Curve, Run, Running, Snapshot
+
+INTERVAL = 0.1  # seconds between two points that are shown
+SHARE = 0.25  # of the time that evaluating may take while the run is under way
+PATIENCE = 0.5  # seconds of evaluating that a run gets which was stopped
+RANK = 0  # whose snapshots make the curve
+
+
+class Glimpse(NamedTuple):
+    """How far a run is: the curve up to now, and the share of it that has been evaluated."""
+
+    curve: Curve
+    evaluated: float | None = None  # None while the run is under way
+
+
+class Outcome(NamedTuple):
+    """What a run came to. failure: what ended it, with the run up to then if there was one."""
+
+    run: Run | None
+    curve: Curve
+    failure: ClusterError | None
+
+
+def follow(
+    running: Running,
+    evaluate: Callable[[np.ndarray], float],
+    show: Callable[[Glimpse], None],
+) -> Outcome:
+    """Drive a run to its end and evaluate its model; calls `show` now and then."""
+    values: dict[int, float] = {}
+    times: dict[int, float] = {}
+    following = 0.0
+    for point in running:
+        now = time.monotonic()
+        if isinstance(point, Snapshot) and point.rank == RANK and now >= following:
+            values[point.step], times[point.step] = evaluate(point.w), point.seconds
+            show(Glimpse(_curve(values, times)))
+            took = time.monotonic() - now
+            following = now + max(INTERVAL, took / SHARE)
+    failure = None
+    try:
+        run: Run | None = running.result()
+    except ClusterError as error:
+        run, failure = error.run, error
+    if run is not None:
+        _complete(run, evaluate, show, values, times)
+    return Outcome(run, _curve(values, times), failure)
+
+
+def _complete(
+    run: Run,
+    evaluate: Callable[[np.ndarray], float],
+    show: Callable[[Glimpse], None],
+    values: dict[int, float],
+    times: dict[int, float],
+) -> None:
+    """Evaluate the snapshots that the run kept, the last one first, then ever finer."""
+    kept = [s for s in run.snapshots if s.rank == RANK]
+    wanted = {s.step for s in kept}
+    for step in set(values) - wanted:  # seen on the way, but thinned out since
+        del values[step], times[step]
+    last = len(kept) - 1
+    order = sorted(range(len(kept)), key=lambda k: (k != last, k != 0, -(k & -k)))
+    began = shown = time.monotonic()
+    for done, k in enumerate(order):
+        if kept[k].step in values:
+            continue
+        values[kept[k].step] = evaluate(kept[k].w)
+        times[kept[k].step] = kept[k].seconds
+        now = time.monotonic()
+        if run.stopped and now - began > PATIENCE:
+            return
+        if now - shown >= INTERVAL:
+            shown = now
+            show(Glimpse(_curve(values, times), done / len(kept)))
+
+
+def _curve(values: dict[int, float], times: dict[int, float]) -> Curve:
+    steps = sorted(values)
+    return Curve(
+        np.array(steps, np.int64),
+        np.array([times[step] for step in steps], np.float64),
+        np.array([values[step] for step in steps], np.float64),
+    )

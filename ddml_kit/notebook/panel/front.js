@@ -1,0 +1,269 @@
+// The face of a dashboard: knobs, buttons, answers, runs, and two plotly figures.
+// Python owns the state; this file shows it and tells Python what was pressed.
+// plotly.js comes before this text in the module and has set window.Plotly.
+
+function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value !== null) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+let made = 0; // for ids that no other dashboard of the page has
+
+// ---------------------------------------------------------------- knobs
+// Each maker returns [nodes for a row, function that shows a value].
+
+function slider(knob, id, set) {
+  const output = element("output", { for: id });
+  const input = element("input", {
+    type: "range", id, min: 0, max: knob.grid.length - 1, step: 1,
+    oninput: () => {
+      const k = Number(input.value);
+      say(knob.texts[k]);
+      set(knob.grid[k]);
+    },
+  });
+  const say = (text) => {
+    output.textContent = text;
+    input.setAttribute("aria-valuetext", text);
+  };
+  const show = (value) => {
+    let nearest = 0;
+    knob.grid.forEach((x, k) => {
+      if (Math.abs(x - value) < Math.abs(knob.grid[nearest] - value)) nearest = k;
+    });
+    input.value = nearest;
+    say(knob.grid[nearest] === value ? knob.texts[nearest] : String(value));
+  };
+  return [[element("label", { for: id }, knob.label), input, output], show];
+}
+
+function choice(knob, id, set) {
+  if (knob.options.join("").length > 20) {
+    const select = element(
+      "select", { id, onchange: () => set(knob.options[select.selectedIndex]) },
+      ...knob.options.map((option) => element("option", {}, String(option))),
+    );
+    const show = (value) => { select.selectedIndex = knob.options.indexOf(value); };
+    return [[element("label", { for: id }, knob.label), select], show];
+  }
+  const [group, show] = segments(knob.label, id, knob.options, set);
+  return [[element("span", { id: `${id}-label`, class: "label" }, knob.label), group], show];
+}
+
+// Options side by side, of which one is chosen.
+function segments(label, id, options, set) {
+  const inputs = options.map((option) =>
+    element("input", { type: "radio", name: id, onchange: () => set(option) }));
+  const group = element(
+    "div", { class: "segments", role: "radiogroup", "aria-label": label },
+    ...options.map((option, k) =>
+      element("label", {}, inputs[k], element("span", {}, String(option)))),
+  );
+  return [group, (value) => inputs.forEach((input, k) => { input.checked = options[k] === value; })];
+}
+
+function toggle(knob, id, set) {
+  const input = element("input", { type: "checkbox", id, onchange: () => set(input.checked) });
+  const show = (value) => { input.checked = value; };
+  return [[element("label", { for: id }, knob.label), element("span", {}, input)], show];
+}
+
+const makers = { slider, choice, toggle };
+
+// ---------------------------------------------------------------- small parts
+
+function swatch(line) {
+  const dashes = { solid: "", dash: "6 3", dot: "2 3", dashdot: "6 3 2 3" };
+  const holder = element("span", { class: "swatch", "aria-hidden": "true" });
+  holder.innerHTML = `<svg width="22" height="10"><line x1="1" y1="5" x2="21" y2="5"
+    stroke="${line.color}" stroke-width="3" stroke-dasharray="${dashes[line.dash]}"/></svg>`;
+  return holder;
+}
+
+function download(name, text) {
+  element("a", {
+    href: "data:text/csv;charset=utf-8," + encodeURIComponent(text), download: name,
+  }).click();
+}
+
+// Let an axis reach these values as well.
+function widen(axis, values) {
+  const log = axis.type === "log";
+  const seen = values.filter((x) => x !== null && (!log || x > 0)).map((x) => (log ? Math.log10(x) : x));
+  if (seen.length) {
+    const [low, high] = axis.range ?? [seen[0], seen[0]];
+    axis.range = [Math.min(low, ...seen), Math.max(high, ...seen) || 1];
+  }
+}
+
+// A plotly figure that keeps the width of its place.
+function plot(holder) {
+  let figure = null;
+  const draw = () => {
+    if (figure && holder.clientWidth) {
+      Plotly.react(holder, figure.data, { ...figure.layout, autosize: true }, figure.config);
+    }
+  };
+  const observer = new ResizeObserver(draw);
+  observer.observe(holder);
+  return {
+    show(next) {
+      figure = next;
+      holder.hidden = !next;
+      if (next) holder.setAttribute("aria-label", next.words);
+      if (next) holder.style.height = `${next.layout.height}px`;
+      draw();
+    },
+    end() {
+      observer.disconnect();
+      Plotly.purge(holder);
+    },
+  };
+}
+
+// ---------------------------------------------------------------- the whole
+
+function render({ model, el }) {
+  const spec = model.get("spec");
+  const id = `ddml-${++made}`;
+  let settings = { ...model.get("settings") };
+  const press = (name, more = {}) => model.send({ press: name, settings, ...more });
+
+  const shows = {};
+  const groups = new Map();
+  spec.knobs.forEach((knob) => {
+    const set = (value) => { settings = { ...settings, [knob.name]: value }; };
+    const [nodes, show] = makers[knob.kind](knob, `${id}-${knob.name}`, set);
+    shows[knob.name] = show;
+    const row = element("div", { class: `row ${knob.kind}`, "data-knob": knob.name }, ...nodes);
+    groups.set(knob.group, [...(groups.get(knob.group) ?? []), row]);
+  });
+  const fields = [...groups].map(([group, rows]) =>
+    element("fieldset", {}, ...(group ? [element("legend", {}, group)] : []), ...rows));
+
+  const run = element("button", { class: "main", onclick: () => press("run") }, "▶ Run");
+  const stop = element("button", { onclick: () => press("stop") }, "■ Stop");
+  const clear = element("button", { onclick: () => press("clear") }, "Clear");
+  const progress = element("progress", { max: 1, value: 0, "aria-label": "progress of the run" });
+  const status = element("div", { class: "status", role: "status" });
+  const alert = element("div", { class: "alert", role: "alert", hidden: true });
+  const presets = spec.presets.map((name) =>
+    element("button", { onclick: () => press("preset", { name }) }, name));
+  const tries = element("section", { "aria-label": "settings to try", hidden: !presets.length },
+    element("h4", {}, "Try"), element("div", { class: "buttons wrap" }, ...presets));
+  const list = element("ul");
+  const csv = element("button", {
+    class: "small", onclick: () => press("csv"), title: "Save the curves of all runs as CSV",
+  }, "CSV");
+  const runs = element("section", { "aria-label": "runs kept", hidden: true },
+    element("h4", {}, "Runs", csv), list);
+  const side = element("div", { class: "side" },
+    ...fields,
+    element("div", { class: "controls" },
+      element("div", { class: "buttons" }, run, stop, clear), progress, status, alert),
+    tries, runs);
+
+  const answers = element("dl", { class: "answers", "aria-live": "polite" });
+  const badge = element("span", { class: "badge", hidden: true });
+  const [over, showOver] = segments(
+    "axis of the curves", `${id}-over`, ["seconds", "steps"], (axis) => press("over", { axis }));
+  const curveHolder = element("div", { class: "plot", role: "img" });
+  const caption = element("div", { class: "caption" });
+  const timelineHolder = element("div", { class: "plot", role: "img", hidden: true });
+  const main = element("div", { class: "graphs" },
+    answers,
+    element("div", { class: "bar" }, element("h4", {}, spec.value), badge, over),
+    curveHolder, caption, timelineHolder);
+
+  // JupyterLab must not take a key that is meant for a knob for one of its shortcuts.
+  el.append(element("div", { class: "ddml-dashboard", "data-lm-suppress-shortcuts": "true" },
+    element("div", { class: "columns" }, side, main)));
+
+  const curve = plot(curveHolder);
+  const timeline = plot(timelineHolder);
+
+  function showSettings() {
+    settings = { ...model.get("settings") };
+    for (const [name, value] of Object.entries(settings)) shows[name](value);
+  }
+
+  function showState() {
+    const state = model.get("state");
+    run.disabled = state.busy;
+    stop.disabled = !state.busy;
+    clear.disabled = state.busy || !state.runs.length;
+    presets.forEach((button) => { button.disabled = state.busy; });
+    if (state.busy && state.progress === null) progress.removeAttribute("value");
+    else progress.value = state.progress ?? 0;
+    status.textContent = state.status;
+    alert.hidden = !state.alert;
+    if (state.alert) {
+      const { sentence, details } = state.alert;
+      alert.replaceChildren(element("p", {}, sentence));
+      if (details) {
+        alert.append(element("details", {},
+          element("summary", {}, "where it happened"), element("pre", {}, details)));
+      }
+    }
+    answers.replaceChildren(...state.answers.map(([name, text]) =>
+      element("div", {}, element("dt", {}, name), element("dd", {}, text))));
+    badge.textContent = state.badge;
+    badge.hidden = !state.badge;
+    showOver(state.over);
+    runs.hidden = !state.runs.length;
+    list.replaceChildren(...state.runs.map((kept, k) => element("li", {},
+      element("button", {
+        class: "kept", "aria-pressed": String(k === state.shown),
+        onclick: () => press("show", { number: kept.number }),
+      }, swatch(kept.line), element("span", { class: "name" }, kept.label),
+        element("span", { class: "answer" }, kept.answer)),
+      element("button", {
+        class: "remove", "aria-label": `remove ${kept.label}`, onclick: () => press("remove", { number: kept.number }),
+      }, "×"))));
+    const shown = state.runs[state.shown];
+    caption.replaceChildren(...(shown
+      ? [swatch(shown.line), element("h4", {}, `What the workers did: ${shown.label}`)] : []));
+  }
+
+  function showCurve() {
+    const figure = JSON.parse(model.get("curve"));
+    const live = model.get("live");
+    if (live.x) {
+      figure.data.push({ mode: "lines", line: { ...live.line, width: 3.5 }, x: live.x, y: live.y });
+      widen(figure.layout.xaxis, live.x);
+      widen(figure.layout.yaxis, live.y);
+    }
+    curve.show(figure);
+  }
+
+  function showTimeline() {
+    timeline.show(JSON.parse(model.get("timeline")));
+  }
+
+  const reactions = {
+    "change:settings": showSettings,
+    "change:state": showState,
+    "change:curve": showCurve,
+    "change:live": showCurve,
+    "change:timeline": showTimeline,
+    "msg:custom": (message) => { if (message.csv !== undefined) download("runs.csv", message.csv); },
+  };
+  for (const [event, react] of Object.entries(reactions)) model.on(event, react);
+  showSettings();
+  showState();
+  showCurve();
+  showTimeline();
+  return () => {
+    for (const [event, react] of Object.entries(reactions)) model.off(event, react);
+    curve.end();
+    timeline.end();
+  };
+}
+
+export default { render };

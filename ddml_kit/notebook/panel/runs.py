@@ -1,0 +1,50 @@
+"""The runs that a dashboard keeps: their labels, and all of them as one table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ddml_kit.cluster.run import Curve, Run
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run with its settings, its curve, and the answers that were read off it.
+
+    The run is without its snapshots, which can be a hundred megabytes; the curve is what they said.
+    number: counts the runs of a dashboard from 0; it decides the colour.
+    """
+
+    run: Run
+    curve: Curve
+    settings: Mapping[str, Any]
+    answers: Mapping[str, str]
+    number: int
+
+
+def unique(labels: Sequence[str]) -> list[str]:
+    """The labels, the later ones of equal ones numbered: SSP, SSP (2)."""
+    seen: Counter[str] = Counter()
+    told = []
+    for label in labels:
+        seen[label] += 1
+        told.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
+    return told
+
+
+def to_csv(runs: Sequence[Kept], labels: Sequence[str], value: str) -> str:
+    """One line a point of a curve: the run's label and settings, step, seconds, value."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    names = list(runs[0].settings) if runs else []
+    writer.writerow(["run", "label", "cluster", *names, "step", "seconds", value])
+    for kept, label in zip(runs, labels, strict=True):
+        head = [kept.number + 1, label, kept.run.badge, *kept.settings.values()]
+        for step, seconds, height in zip(*(c.tolist() for c in kept.curve), strict=True):
+            writer.writerow([*head, step, seconds, height])
+    return file.getvalue()
