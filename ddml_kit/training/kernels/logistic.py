@@ -58,9 +58,10 @@ def sgd_written_back(w, values, indices, indptr, y, lr, start, base, delay, bloc
     The copy is w[start : start + len(base)], and the rows refer to it instead. base: what the copy
     was when both last agreed. After every `delay` rows the first `block` coordinates are written
     back, after every second time 2 block, after every fourth 4 block, and so on: the later ones
-    less often. On return all have been.
+    less often. All are at the beginning, so that the copy is fresh, and at the end.
     """
     ours, mine = w[: len(base)], w[start : start + len(base)]
+    write_back(ours, mine, base, len(base))
     for turn, first in enumerate(range(0, len(y), delay), 1):
         last = min(first + delay, len(y))
         sgd(w, values, indices, indptr[first : last + 1], y[first:last], lr)
