@@ -8,8 +8,9 @@ except ImportError as error:
         f"ddml_kit.notebook needs {error.name}, which comes with: pip install 'ddml_kit[labs]'"
     ) from error
 
+from ddml_kit.cluster.processes import warm_up
 from ddml_kit.notebook.dashboard import dashboard
-from ddml_kit.notebook.figures import Figure, curves, histogram, timeline
+from ddml_kit.notebook.figures import Figure, curves, histogram, lines, timeline
 from ddml_kit.notebook.knobs import Choice, Slider, Toggle
 from ddml_kit.notebook.panel import Kept, Panel
 from ddml_kit.notebook.source import Source, source
@@ -27,8 +28,11 @@ __all__ = [
     "curves",
     "dashboard",
     "histogram",
+    "lines",
     "seconds_text",
     "seconds_to",
     "source",
     "timeline",
 ]
+
+warm_up()  # while the learner reads, so that the first run does not wait for it

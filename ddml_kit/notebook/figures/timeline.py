@@ -67,6 +67,7 @@ def _bars(part: Intervals, ranks: Sequence[int], unit: Unit) -> list[go.Bar]:
     """A trace for each activity that was seen; what ran beside the program as a thin line above."""
     row = np.zeros(max(ranks) + 1, np.int64)
     row[list(ranks)] = np.arange(len(ranks))
+    thick = 0.8 if len(ranks) <= 32 else 1.0
     traces = []
     for index, name in enumerate(ACTIVITIES):
         chosen = part.where(part.activity == index)
@@ -80,8 +81,8 @@ def _bars(part: Intervals, ranks: Sequence[int], unit: Unit) -> list[go.Bar]:
                 y=row[chosen.rank].astype(np.int16),
                 base=(chosen.start * unit.scale).astype(np.float32),
                 x=((chosen.stop - chosen.start) * unit.scale).astype(np.float32),
-                width=np.where(beside, 0.2, 0.8).astype(np.float32) if beside.any() else 0.8,
-                offset=np.where(beside, -0.5, -0.4).astype(np.float32) if beside.any() else -0.4,
+                width=np.where(beside, 0.2, thick).astype(np.float32) if beside.any() else thick,
+                offset=np.where(beside, -0.5, -thick / 2) if beside.any() else -thick / 2,
                 marker={"color": style.ACTIVITY_COLOURS[name], "line": {"width": 0}},
                 hovertemplate=f"{name} %{{base:.4g}} to %{{x:.4g}} {unit.sign}<extra></extra>",
             )

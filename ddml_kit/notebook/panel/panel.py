@@ -9,13 +9,13 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ddml_kit.cluster.errors import RankFailed
-from ddml_kit.cluster.run import Curve, Run, Running
+from ddml_kit.cluster.run import Run, Running
 from ddml_kit.notebook.figures import Figure, curves, style, timeline
 from ddml_kit.notebook.knobs import Choice, Knob, Slider
-from ddml_kit.notebook.panel.follow import Glimpse, follow
+from ddml_kit.notebook.panel.follow import Glimpse, Outcome, follow
 from ddml_kit.notebook.panel.front import Front
 from ddml_kit.notebook.panel.plan import Plan
 from ddml_kit.notebook.panel.runs import Kept, to_csv, unique
@@ -119,8 +119,8 @@ class Panel:
         told = self._plan.labels([kept.settings for kept in self._kept])
         if len({kept.run.badge for kept in self._kept}) > 1:
             told = [f"{label}, {k.run.badge}" for label, k in zip(told, self._kept, strict=True)]
-        stopped = [" (stopped)" if kept.run.stopped else "" for kept in self._kept]
-        return unique([label + note for label, note in zip(told, stopped, strict=True)])
+        notes = [f" ({kept.ended})" if kept.ended else "" for kept in self._kept]
+        return unique([label + note for label, note in zip(told, notes, strict=True)])
 
     def clear(self) -> None:
         """Forget all runs."""
@@ -175,8 +175,7 @@ class Panel:
                 plan.evaluate(settings),
                 lambda glimpse: self._glimpse(glimpse, total, line),
             )
-            if outcome.run is not None:
-                self._keep(outcome.run, outcome.curve, settings)
+            self._keep(outcome, settings)
             if outcome.failure is not None:
                 raise outcome.failure
             assert outcome.run is not None
@@ -197,13 +196,19 @@ class Panel:
         except Exception:  # it has been shown; a thread has nobody to raise it to
             return
 
-    def _keep(self, run: Run, curve: Curve, settings: Mapping[str, Any]) -> None:
+    def _keep(self, outcome: Outcome, settings: Mapping[str, Any]) -> None:
+        run = outcome.run
+        if run is None:
+            return
+        ended: Literal["", "stopped", "failed"] = ""
+        if outcome.failure is not None:
+            ended = "failed"
+        elif run.stopped:
+            ended = "stopped"
+        answers = {} if ended else self._plan.read(run, outcome.curve, settings)
+        light = dataclasses.replace(run, snapshots=())
         with self._lock:
-            light = dataclasses.replace(run, snapshots=())
-            # A run that was cut short may lack what the answers are read from.
-            whole = not (run.stopped or run.failures)
-            answers = self._plan.read(run, curve, settings) if whole else {}
-            self._kept.append(Kept(light, curve, settings, answers, self._count))
+            self._kept.append(Kept(light, outcome.curve, settings, answers, self._count, ended))
             self._count += 1
             self._shown = len(self._kept) - 1
 

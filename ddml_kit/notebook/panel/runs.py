@@ -7,7 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ddml_kit.cluster.run import Curve, Run
 
@@ -17,7 +17,8 @@ class Kept:
     """A run with its settings, its curve, and the answers that were read off it.
 
     The run is without its snapshots, which can be a hundred megabytes; the curve is what they said.
-    number: counts the runs of a dashboard from 0; it decides the colour.
+    answers are empty if it was cut short, since they are read off whole runs.
+    number: counts the runs of a dashboard from 0; it decides the colour. ended: how.
     """
 
     run: Run
@@ -25,6 +26,7 @@ class Kept:
     settings: Mapping[str, Any]
     answers: Mapping[str, str]
     number: int
+    ended: Literal["", "stopped", "failed"] = ""
 
 
 def unique(labels: Sequence[str]) -> list[str]:

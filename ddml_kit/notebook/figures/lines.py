@@ -1,0 +1,64 @@
+"""A measured figure over what was varied: speed-up over workers, time over message size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from ddml_kit.cluster.run import Badge
+from ddml_kit.notebook.figures import style
+from ddml_kit.notebook.figures.figure import Figure
+
+Points = tuple[Sequence[float], Sequence[float]]  # what was varied, what was measured
+
+
+def lines(
+    groups: Mapping[str, Points],
+    *,
+    x: str,
+    y: str,
+    badge: Badge | None = None,
+    log_x: bool = False,
+    log_y: bool = False,
+    dashed: Mapping[str, Points] | None = None,
+) -> Figure:
+    """Points joined by lines, by label. x, y: what the axes say, with units.
+
+    dashed: what theory or the ideal says, thin and dashed, in the colours of `groups` by turns.
+    """
+    dashed = dashed or {}
+    if not groups or any(len(a) != len(b) or not len(a) for a, b in groups.values()):
+        raise ValueError("lines needs as many x as y in each group, and one or more")
+    ticks = sorted({value for points in groups.values() for value in points[0]})
+    axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{t:,g}" for t in ticks]}
+    plot = go.Figure(
+        layout={
+            "template": style.TEMPLATE,
+            "height": 320,
+            "showlegend": len(groups) + len(dashed) > 1,
+            "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+            "xaxis": {"title": {"text": x}, **(axis if log_x else {"rangemode": "tozero"})},
+            "yaxis": {"title": {"text": y}}
+            | ({"type": "log", "dtick": 1} if log_y else {"rangemode": "tozero"}),
+        }
+    )
+    for k, (label, (xs, ys)) in enumerate(groups.items()):
+        plot.add_scatter(
+            x=list(xs),
+            y=list(ys),
+            name=label,
+            mode="lines+markers",
+            line={**style.line(k), "width": 2.5},
+            marker={"size": 8},
+        )
+    for k, (label, (xs, ys)) in enumerate(dashed.items()):
+        look = {"color": style.SERIES[k] if len(dashed) > 1 else style.MUTED, "dash": "dash"}
+        plot.add_scatter(x=list(xs), y=list(ys), name=label, mode="lines", line=look)
+    words = [
+        f"**{label}**: "
+        + ", ".join(f"{b:.3g} at {a:,g}" for a, b in zip(xs, ys, strict=True))
+        + "."
+        for label, (xs, ys) in groups.items()
+    ]
+    return Figure(plot, f"{y} by {x}. " + " ".join(words), style.BADGES[badge] if badge else "")
