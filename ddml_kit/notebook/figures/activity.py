@@ -107,20 +107,21 @@ def _match_messages(events: np.ndarray, until: np.ndarray) -> None:
     """Set `until` of each receive to the start of its send; it stays infinite without one."""
     sends = np.flatnonzero(events["kind"] == SEND)
     receives = np.flatnonzero((events["kind"] == RECEIVE) & (events["peer"] >= 0))
-    ways = np.concatenate(
-        [
-            np.stack([events[c][sends] for c in ("rank", "peer", "tag")], axis=1),
-            np.stack([events[c][receives] for c in ("peer", "rank", "tag")], axis=1),
-        ]
-    )
-    if not len(ways):
+    if not len(sends) or not len(receives):
         return
-    _, way = np.unique(ways, axis=0, return_inverse=True)
-    way = way.reshape(-1)
-    sent = _numbered(way[: len(sends)])
-    received = _numbered(way[len(sends) :])
-    start = dict(zip(sent, events["start"][sends].tolist(), strict=True))
-    until[receives] = [start.get(key, np.inf) for key in received]
+    _, tag = np.unique(
+        np.concatenate([events["tag"][sends], events["tag"][receives]]), return_inverse=True
+    )
+    source = np.concatenate([events["rank"][sends], events["peer"][receives]]).astype(np.int64)
+    dest = np.concatenate([events["peer"][sends], events["rank"][receives]]).astype(np.int64)
+    way = (source * (dest.max() + 1) + dest) * (tag.max() + 1) + tag
+    sent, received = way[: len(sends)], way[len(sends) :]
+    most = max(len(sent), len(received))  # of one way
+    sent, received = sent * most + _turn(sent), received * most + _turn(received)
+    order = np.argsort(sent)
+    at = np.minimum(np.searchsorted(sent[order], received), len(sent) - 1)
+    found = sent[order][at] == received
+    until[receives[found]] = events["start"][sends][order][at[found]]
 
 
 def _match_collective(events: np.ndarray, kind: int, size: int, until: np.ndarray) -> None:
@@ -128,7 +129,7 @@ def _match_collective(events: np.ndarray, kind: int, size: int, until: np.ndarra
     at = np.flatnonzero(events["kind"] == kind)
     if not len(at):
         return
-    turn = np.array([k for _, k in _numbered(events["rank"][at])])
+    turn = _turn(events["rank"][at])
     last, earliest = np.full(turn.max() + 1, -np.inf), np.full(turn.max() + 1, np.inf)
     np.maximum.at(last, turn, events["start"][at])
     np.minimum.at(earliest, turn, events["stop"][at])
@@ -136,14 +137,14 @@ def _match_collective(events: np.ndarray, kind: int, size: int, until: np.ndarra
     until[at] = np.where(complete[turn], last[turn], -np.inf)
 
 
-def _numbered(keys: np.ndarray) -> list[tuple[int, int]]:
-    """(key, how many of that key came before) for each."""
-    seen: dict[int, int] = {}
-    numbered = []
-    for key in keys.tolist():
-        seen[key] = k = seen.get(key, -1) + 1
-        numbered.append((key, k))
-    return numbered
+def _turn(keys: np.ndarray) -> np.ndarray:
+    """How many equal keys come before each, (k,)."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    firsts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    turn = np.empty(len(keys), np.int64)
+    turn[order] = np.arange(len(keys)) - np.repeat(firsts, np.diff(firsts, append=len(keys)))
+    return turn
 
 
 def _coarse(own: Intervals, seconds: float) -> Intervals:
