@@ -171,6 +171,16 @@ def add_unlocked(
     tally.wrote(len(values))
 
 
+def staleness(before: np.ndarray, after: np.ndarray, rank: int) -> int:
+    """How many updates of others fell between this rank's reading and its writing.
+
+    before, after: (size,), updates of each rank, as read with the model and once this rank's own
+    update is counted. Each rank counts its own alone, so no count is lost.
+    """
+    during = after - before
+    return int(during.sum() - during[rank])
+
+
 def offer(comm: Comm, w: np.ndarray) -> None:
     """Snapshot the model; rank 0 does it for all, since they have one vector."""
     if comm.rank == 0:
@@ -200,17 +210,17 @@ class Tally:
         self.shadow = comm.shared(np.zeros(dim, np.int64))
         self._staleness: list[int] = []
         self._written = 0
-        self._others = 0
+        self._read = self._updates.copy()
         self._start = comm.now()
 
     def reading(self) -> None:
         """Call it when the model is read."""
-        self._others = self._by_others()
+        self._read = self._updates.copy()
 
     def wrote(self, coordinates: int) -> None:
         """Call it when so many coordinates of it have been written."""
-        self._staleness.append(self._by_others() - self._others)
         self._updates[self._comm.rank] += 1
+        self._staleness.append(staleness(self._read, self._updates, self._comm.rank))
         self._written += coordinates
 
     def result(self, w: np.ndarray) -> Raced:
@@ -225,6 +235,3 @@ class Tally:
             lost_proxy=written - int(self.shadow.sum()),
             seconds=seconds,
         )
-
-    def _by_others(self) -> int:
-        return int(self._updates.sum() - self._updates[self._comm.rank])

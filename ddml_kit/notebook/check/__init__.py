@@ -1,0 +1,32 @@
+"""Checks of the labs' exercises: check.sparse_update(my_update) says ✓, or ✗ and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ddml_kit.notebook.check import lab02
+from ddml_kit.notebook.check.exercise import Exercise, Verdict
+from ddml_kit.notebook.check.judge import judge
+
+
+class Check:
+    """The check of one exercise; it never raises, whatever the answer."""
+
+    def __init__(self, exercise: Exercise) -> None:
+        self.exercise = exercise
+        self._hints = 0
+
+    def __call__(self, answer: Any) -> Verdict:
+        """The verdict on an answer, a function."""
+        return judge(self.exercise, answer)
+
+    def hint(self) -> None:
+        """Print the next hint; the last one is the library's own source."""
+        self._hints += 1
+        print(self.exercise.hint(self._hints))
+
+
+sparse_update = Check(lab02.SPARSE_UPDATE)
+staleness = Check(lab02.STALENESS)
+
+__all__ = ["Check", "Exercise", "Verdict", "sparse_update", "staleness"]
