@@ -16,74 +16,93 @@ import struct
 import sys
 from collections.abc import Callable
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import cloudpickle
 import numpy as np
 
 from ddml_kit.cluster.payload import payload_bytes
 
-ARRAY, TENSOR, OBJECT = range(3)
+VECTOR, ARRAY, TENSOR, OBJECT = range(4)
 ALIGN = 64
+KEEP = 1 << 15  # bytes from which content is received where it lies
+LARGE = 1 << 16  # bytes from which other strands may run while content is copied
+PLAIN: dict[int, np.dtype] = {np.dtype(char).num: np.dtype(char) for char in "?bBhHiIlLqQefdgFDG"}
 _BYTE = np.dtype(np.uint8)
 
-
-class Encoded(NamedTuple):
-    """A value on its way: what `write` puts down, and what `decode` needs to know."""
-
-    kind: int
-    head: bytes  # dtype and shape, or the lengths of an object's parts
-    nbytes: int  # room that the content takes
-    booked: int  # its payload, as the trace counts it
-    content: Any  # an array, or the parts of an object
+# A value on its way. code: the kind, and times 256 what else there is to know: a vector's dtype
+# by its number, else the length of `head`. head: dtype and shape, or the lengths of an object's
+# parts. nbytes: the room that the content takes. booked: its payload, as the trace counts it.
+# content: an array, or the parts of an object. A plain tuple, because one is made for each message.
+Encoded = tuple[int, bytes, int, int, Any]
 
 
 def encode(value: Any) -> Encoded:
-    """`value`, ready to be written; nothing is copied yet."""
+    """`value` as (code, head, nbytes, booked, content), to be written; nothing is copied yet.
+
+    Raises TypeError for what can't be sent.
+    """
     kind = type(value)
     if kind is np.ndarray:
-        dtype = value.dtype
-        if dtype.num < 17 or dtype.num == 23:  # the plain numbers; 17 up: objects, text, records
+        dtype, nbytes = value.dtype, value.nbytes
+        if dtype.num in PLAIN and dtype.isnative:
+            if value.ndim == 1 and nbytes and value.flags.c_contiguous:
+                return VECTOR | dtype.num << 8, b"", nbytes, nbytes, value
             head = _array_head(dtype, value.shape)
-            return Encoded(ARRAY, head, value.nbytes, value.nbytes, value)
+            return ARRAY | len(head) << 8, head, nbytes, nbytes, value
     elif kind.__module__ == "torch" and _is_plain(value):
         content = _tensor_bytes(value)
         head = repr((str(value.dtype), tuple(value.shape))).encode()
-        return Encoded(TENSOR, head, content.nbytes, content.nbytes, content)
+        return TENSOR | len(head) << 8, head, content.nbytes, content.nbytes, content
     return _encode_object(value)
 
 
+def room(encoded: Encoded) -> int:
+    """The bytes that `write` needs."""
+    code, _, nbytes, _, _ = encoded
+    return nbytes if code & 255 == VECTOR else _padded(code >> 8) + nbytes
+
+
 def write(encoded: Encoded, view: mmap.mmap, offset: int) -> None:
-    """Put the content down at `offset`."""
-    content = encoded.content
-    if encoded.kind != OBJECT:
-        np.ndarray(content.shape, content.dtype, view, offset)[...] = content
+    """Put head and content down at `offset`, a multiple of 64."""
+    code, head, nbytes, _, content = encoded
+    kind = code & 255
+    if kind == VECTOR and nbytes < LARGE:
+        view[offset : offset + nbytes] = content
         return
-    for part in content:
-        view[offset : offset + part.nbytes] = part
-        offset += _padded(part.nbytes)
-
-
-def decode(
-    kind: int, head: bytes, nbytes: int, view: mmap.mmap, offset: int, keep: bool
-) -> tuple[Any, np.ndarray | None]:
-    """The value, and the array that owns its memory if it lies in `view` itself.
-
-    keep: leave the bytes of arrays where they are; they are the value's until that array dies.
-    Arrays are writable either way.
-    """
+    view[offset : offset + len(head)] = head
+    offset += _padded(len(head))
     if kind == OBJECT:
-        return _decode_object(head, nbytes, view, offset, keep)
-    if kind == ARRAY:
-        dtype, shape = _array_layout(head)
-        array = value = np.ndarray(shape, dtype, view, offset)
-        if not keep:
-            array = value = array.copy()
+        for part in content:
+            view[offset : offset + part.nbytes] = part
+            offset += _padded(part.nbytes)
     else:
-        array = np.ndarray((nbytes,), _BYTE, view, offset)
+        np.ndarray(content.shape, content.dtype, view, offset)[...] = content
+
+
+def read(code: int, nbytes: int, view: mmap.mmap, offset: int) -> tuple[Any, np.ndarray | None]:
+    """The value, and the array that owns its memory if that is still in `view`.
+
+    A long value's arrays stay where they are; the room is theirs until the owner dies. Arrays are
+    writable either way.
+    """
+    kind, keep = code & 255, nbytes >= KEEP
+    array: np.ndarray
+    if kind == VECTOR:
+        dtype = PLAIN[code >> 8]
         if not keep:
-            array = array.copy()
-        value = _as_tensor(array, *ast.literal_eval(head.decode()))
+            return np.frombuffer(bytearray(view[offset : offset + nbytes]), dtype), None
+        array = np.frombuffer(view, dtype, nbytes // dtype.itemsize, offset)
+        return array, array
+    head = view[offset : offset + (code >> 8)]
+    offset += _padded(code >> 8)
+    if kind == OBJECT:
+        return _read_object(head, nbytes, view, offset, keep)
+    dtype, shape = _array_layout(head) if kind == ARRAY else (_BYTE, (nbytes,))
+    array = np.ndarray(shape, dtype, view, offset)
+    if not keep:
+        array = array.copy()
+    value = array if kind == ARRAY else _as_tensor(array, *ast.literal_eval(head.decode()))
     return value, array if keep else None
 
 
@@ -117,7 +136,10 @@ def _tensor_bytes(tensor: Any) -> np.ndarray:
 def _as_tensor(array: np.ndarray, dtype: str, shape: tuple[int, ...]) -> Any:
     import torch
 
-    return torch.from_numpy(array).view(getattr(torch, dtype.removeprefix("torch."))).reshape(shape)
+    torch_dtype = getattr(torch, dtype.removeprefix("torch."))
+    if not array.size:  # has no last stride to be viewed by
+        return torch.empty(shape, dtype=torch_dtype)
+    return torch.from_numpy(array).view(torch_dtype).reshape(shape)
 
 
 # ------------------------------------------------------------------------------- objects
@@ -135,12 +157,11 @@ def _encode_object(value: Any) -> Encoded:
             raise TypeError(f"a {type(value).__name__} can't be sent: {error}") from error
     parts = [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
     head = struct.pack(f"{len(parts)}q", *(part.nbytes for part in parts))
-    return Encoded(
-        OBJECT, head, sum(_padded(part.nbytes) for part in parts), payload_bytes(value), parts
-    )
+    nbytes = sum(_padded(part.nbytes) for part in parts)
+    return OBJECT | len(head) << 8, head, nbytes, payload_bytes(value), parts
 
 
-def _decode_object(
+def _read_object(
     head: bytes, nbytes: int, view: mmap.mmap, offset: int, keep: bool
 ) -> tuple[Any, np.ndarray | None]:
     lengths = struct.unpack(f"{len(head) // 8}q", head)

@@ -93,20 +93,23 @@ class LocalEndpoint(Endpoint):
         start = time.monotonic()
         self._waiter.check()
         encoded = encode(value)
-        self._mail.post(encoded, dest, tag, context)
-        self._log(SEND, start, dest, tag, encoded.booked)
+        self._mail.post(encoded, dest, tag, context, start)
+        self._log(SEND, start, dest, tag, encoded[3])
 
     def recv(self, source: int, tag: int, context: int, timeout: float | None) -> Message:
         start = time.monotonic()
-        deadline = None if timeout is None else start + timeout
-        letter = self._await(source, tag, context, deadline)
+        self._waiter.check()
+        letter = self._mail.take(source, tag, context)
         if letter is None:
-            wanted = _message(source, tag)
-            raise Timeout(f"rank {self.rank} waited {timeout:g} s for {wanted}")
+            deadline = None if timeout is None else start + timeout
+            letter = self._await(source, tag, context, deadline)
+            if letter is None:
+                wanted = _message(source, tag)
+                raise Timeout(f"rank {self.rank} waited {timeout:g} s for {wanted}")
         value = self._mail.open(letter)
-        _, sender, sent_tag, _, _, booked, _ = letter
-        self._log(RECEIVE, start, sender, sent_tag, booked)
-        return Message(value, sender, sent_tag)
+        _, source, tag, _, _, _, booked, _ = letter
+        self._log(RECEIVE, start, source, tag, booked)
+        return Message(value, source, tag)
 
     def _await(
         self,
@@ -121,20 +124,22 @@ class LocalEndpoint(Endpoint):
         needed: ranks of which none may be dead while it has not come.
         """
         mail, wiring = self._mail, self._wiring
-        self._waiter.check()
+        news = mail.expects(source, tag, context)
+
+        def ready() -> bool:
+            return news() or (wiring.some_dead() and bool(self._hopeless(source, needed)))
+
+        def what() -> str:
+            return _message(source, tag)
+
         while True:
-            dead = wiring.some_dead() and self._hopeless(source, needed)  # what they sent is there
-            letter = mail.take(source, tag, context)
+            dead = wiring.some_dead() and self._hopeless(source, needed)
+            letter = mail.take(source, tag, context)  # after: what the dead have sent is there
             if letter is not None:
                 return letter
             if dead:
                 raise wiring.failure(dead[0])
-            news = mail.expects(source, tag, context)
-
-            def ready(news: Callable[[], bool] = news) -> bool:
-                return news() or (wiring.some_dead() and bool(self._hopeless(source, needed)))
-
-            if not self._waiter.wait(ready, lambda: _message(source, tag), deadline):
+            if not self._waiter.look(news) and not self._waiter.sleep(ready, what, deadline):
                 return None
 
     def _hopeless(self, source: int, needed: Sequence[int]) -> list[int]:
@@ -173,9 +178,9 @@ class LocalEndpoint(Endpoint):
         self._waiter.check()
         encoded = encode(value)
         for member in members:  # to itself as well: the list shares nothing with `value`
-            self._mail.post(encoded, member, GATHERED, context)
+            self._mail.post(encoded, member, GATHERED, context, start)
         values = [self._collected(member, GATHERED, members, context) for member in members]
-        nbytes = all_gather_bytes(encoded.booked, len(members))
+        nbytes = all_gather_bytes(encoded[3], len(members))
         self._log(ALL_GATHER, start, nbytes=nbytes)
         return values
 
@@ -192,12 +197,12 @@ class LocalEndpoint(Endpoint):
         encoded = encode(value)
         while distance + step < n:
             child = members[(first + distance + step) % n]
-            self._mail.post(encoded, child, BROADCASTED, context)
+            self._mail.post(encoded, child, BROADCASTED, context, start)
             step <<= 1
         if not distance:  # the root gets a copy, too
-            self._mail.post(encoded, self.rank, BROADCASTED, context)
+            self._mail.post(encoded, self.rank, BROADCASTED, context, start)
             value = self._collected(self.rank, BROADCASTED, members, context)
-        nbytes = broadcast_bytes(encoded.booked, n, position, first)
+        nbytes = broadcast_bytes(encoded[3], n, position, first)
         self._log(BROADCAST, start, nbytes=nbytes)
         return value
 
@@ -225,7 +230,7 @@ class LocalEndpoint(Endpoint):
         if self.rank != members[0]:
             return self._collected(members[0], tag, members, context)
         for member in members[1:]:
-            self._mail.post(encode(value), member, tag, context)
+            self._mail.post(encode(value), member, tag, context, time.monotonic())
         return value
 
     def _collected(self, source: int, tag: int, members: Sequence[int], context: int) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+from collections.abc import Callable
 
 from ddml_kit.cluster.local.system import SEGMENT, SEGMENTS, Memory
 
@@ -37,6 +38,7 @@ class Heap:
 
     def __init__(self, views: Views, rank: int, budget: int) -> None:
         self.views = views
+        self.refill: Callable[[], None] = lambda: None  # called before it grows
         self._rank, self._budget = rank, budget
         self._segment, self._top = 0, 0
         self._classes: dict[int, int] = {}  # address -> size, of the pieces handed out
@@ -52,6 +54,9 @@ class Heap:
         step = max(ALIGN, 1 << max(0, (size - 1).bit_length() - 3))
         size = -(-size // step) * step or ALIGN
         free = self._free.get(size)
+        if not free:
+            self.refill()
+            free = self._free.get(size)
         if free:
             address = free.pop()
             if size >= LARGE:

@@ -12,34 +12,35 @@ from __future__ import annotations
 import mmap
 import struct
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ddml_kit.cluster.endpoint import ANY
-from ddml_kit.cluster.local.encoding import Encoded, decode, write
+from ddml_kit.cluster.local.encoding import Encoded, read, room, write
 from ddml_kit.cluster.local.memory import OFFSET, SHIFT, Heap, Views
 from ddml_kit.cluster.local.system import WEAK, fence
 from ddml_kit.cluster.local.wiring import Wiring
 
 HEADER = 64
-KEEP = 1 << 15  # bytes from which content is received where it lies
 NUMBER = (1 << 26) - 1  # a word is a number, which tells it from the last, and address >> 6
 PLACE = (1 << 37) - 1
-_header = struct.Struct("8q")  # previous address, number, ns, tag, context, kind, bytes, booked
+OVERDUE = 32  # pieces that a receiver owes before it gives them back without being idle
+_header = struct.Struct(
+    "2qd5q"
+)  # previous address, number, when, tag, context, code, bytes, booked
 _link = struct.Struct("2q")  # the first two of these
 
-Letter = tuple[int, int, int, int, int, int, int]  # ns, source, tag, kind, bytes, booked, address
+Letter = tuple[float, int, int, int, int, int, int, int]
+# when, source, tag, context, code, bytes, booked, address
 
 
 class Hold(weakref.ref):
     """Tells when an array has died whose memory is a piece of `source`'s heap."""
 
-    __slots__ = ("address", "source")
-    source: int
-    address: int
+    __slots__ = ("owes",)
+    owes: tuple[int, int]
 
 
 class Mail:
@@ -71,14 +72,14 @@ class Mail:
         self._given_newest = [0] * size
         self._given = [0] * size
         self._holds: dict[int, Hold] = {}
-        self._dropped: deque[Hold] = deque()  # filled by the garbage collector, at any moment
+        self._owed: deque[tuple[int, int]] = deque()  # (source, address) to be given back
+        heap.refill = self._collect
 
     # -------------------------------------------------------------------- the heap itself
 
     def room(self, size: int) -> int:
         """The address of a piece of this rank's heap."""
         with self._mutex:
-            self._collect()
             return self._heap.take(size)
 
     def drop(self, address: int) -> None:
@@ -92,39 +93,32 @@ class Mail:
 
     # ------------------------------------------------------------------------- sending
 
-    def post(self, encoded: Encoded, dest: int, tag: int, context: int) -> None:
-        """Put a message into the queue to `dest`, and wake it if it sleeps."""
-        kind, head, nbytes, booked, _ = encoded
-        room = -(-len(head) // 64) * 64 + HEADER
-        address = self.room(room + nbytes)
+    def post(self, encoded: Encoded, dest: int, tag: int, context: int, when: float) -> None:
+        """Put a message into the queue to `dest`, and wake it if it sleeps.
+
+        when: time.monotonic(), by which messages from several ranks are put in order.
+        """
+        address = self.room(HEADER + room(encoded))
         view, offset = self._heap.views[address >> SHIFT], address & OFFSET
-        view[offset + HEADER : offset + HEADER + len(head)] = head
-        write(encoded, view, offset + room)
+        write(encoded, view, offset + HEADER)
+        code, _, nbytes, booked, _ = encoded
         with self._mutex:
             number = self._sent[dest] = self._sent[dest] + 1
+            previous, self._newest[dest] = self._newest[dest], address
             _header.pack_into(
-                view,
-                offset,
-                self._newest[dest],
-                number,
-                time.monotonic_ns(),
-                tag,
-                context,
-                kind | len(head) << 8,
-                nbytes,
-                booked,
+                view, offset, previous, number, when, tag, context, code, nbytes, booked
             )
-            self._newest[dest] = address
             if WEAK:
                 fence()
             self._words[self._sent_word[dest]] = (number & NUMBER) << 37 | address >> 6
         fence()
         self._wiring.wake(dest)
+        with self._mutex:  # now that the message is on its way
+            self._settle()
+            self._collect()
 
     def _collect(self) -> None:
         """Take back into the heap what receivers have given back."""
-        if self._dropped:
-            self._give_dropped()
         row = self._view[self._returned_at]
         if row == self._returned_row:
             return
@@ -150,24 +144,29 @@ class Mail:
     def take(self, source: int, tag: int, context: int) -> Letter | None:
         """The first letter that fits, out of its box; None if there is none."""
         with self._mutex:
-            if self._dropped:
-                self._give_dropped()
+            boxes = self._boxes
             if self._view[self._arrived_at] != self._arrived_row:
-                self._sort()
+                letter = self._sort(source, tag, context)
+                if letter is not None:
+                    return letter
+            if not boxes:
+                return None
             key = (context, source, tag)
             if source == ANY or tag == ANY:
                 fitting = self._fitting(source, tag, context)
-                key = min(fitting, key=lambda key: self._boxes[key][0], default=key)
-            box = self._boxes.get(key)
+                key = min(fitting, key=lambda key: boxes[key][0], default=key)
+            box = boxes.get(key)
             if box is None:
                 return None
             letter = box.popleft()
             if not box:
-                del self._boxes[key]
+                del boxes[key]
             return letter
 
     def expects(self, source: int, tag: int, context: int) -> Callable[[], bool]:
         """A test whether `take` should be tried: something has come, or the letter is there."""
+        with self._mutex:  # there is nothing to do, so this is a good time
+            self._settle()
         boxes, view, at = self._boxes, self._view, self._arrived_at
         if source == ANY or tag == ANY:
             return lambda: (
@@ -189,21 +188,18 @@ class Mail:
 
     def open(self, letter: Letter) -> Any:
         """The value of a letter that was taken; its memory goes back when the value is gone."""
-        _, source, _, kind, nbytes, _, address = letter
+        _, source, _, _, code, nbytes, _, address = letter
         view, offset = self._views[source][address >> SHIFT], address & OFFSET
-        length = kind >> 8
-        start = offset + HEADER
-        head = view[start : start + length]
-        value, owner = decode(
-            kind & 255, head, nbytes, view, start + -(-length // 64) * 64, nbytes >= KEEP
-        )
+        value, owner = read(code, nbytes, view, offset + HEADER)
         if owner is None:
-            with self._mutex:
-                self._give(source, address)
+            self._owed.append((source, address))
         else:
             hold = Hold(owner, self._gone)
-            hold.source, hold.address = source, address
+            hold.owes = (source, address)
             self._holds[id(hold)] = hold
+        if len(self._owed) > OVERDUE:
+            with self._mutex:
+                self._settle()
         return value
 
     def _fitting(self, source: int, tag: int, context: int) -> list[tuple[int, int, int]]:
@@ -214,42 +210,50 @@ class Mail:
             if c == context and source in (ANY, s) and (t == tag or (tag == ANY and t >= 0))
         ]
 
-    def _sort(self) -> None:
-        """Put all that has come into boxes."""
+    def _sort(self, source: int = 0, tag: int = 0, context: int = -1) -> Letter | None:
+        """Put all that has come into boxes; but return the only letter there is, if it fits."""
         row = self._view[self._arrived_at]
         if WEAK:
             fence()
-        for source, word in enumerate(self._row_format.unpack(row)):
-            if word == self._arrived_words[source]:
+        new: list[Letter] = []
+        for sender, word in enumerate(self._row_format.unpack(row)):
+            if word == self._arrived_words[sender]:
                 continue
-            self._arrived_words[source] = word
-            before = self._arrived[source]
-            address, number, letters = (word & PLACE) << 6, -1, []
+            self._arrived_words[sender] = word
+            before, count = self._arrived[sender], len(new)
+            address, number, views = (word & PLACE) << 6, -1, self._views[sender]
             while number != before + 1:
-                previous, number, when, tag, context, kind, nbytes, booked = _header.unpack_from(
-                    self._views[source][address >> SHIFT], address & OFFSET
+                previous, number, *fields = _header.unpack_from(
+                    views[address >> SHIFT], address & OFFSET
                 )
-                letters.append((context, (when, source, tag, kind, nbytes, booked, address)))
+                when, its_tag, its_context, code, nbytes, booked = fields
+                new.append((when, sender, its_tag, its_context, code, nbytes, booked, address))
                 address = previous
-            self._arrived[source] = before + len(letters)
-            for context, letter in reversed(letters):
-                key = (context, source, letter[2])
-                box = self._boxes.get(key)
-                if box is None:
-                    self._boxes[key] = deque((letter,))
-                else:
-                    box.append(letter)
+            self._arrived[sender] = before + len(new) - count
+        found = None
+        if len(new) == 1 and not self._boxes:
+            letter = new[0]
+            if (
+                letter[3] == context
+                and source in (ANY, letter[1])
+                and (tag == letter[2] or (tag == ANY and letter[2] >= 0))
+            ):
+                found = new.pop()
+        for letter in reversed(new):
+            key = (letter[3], letter[1], letter[2])
+            self._boxes.setdefault(key, deque()).append(letter)
         self._arrived_row = row  # last: whoever sees it finds the letters in their boxes
+        return found
 
     def _gone(self, hold: Hold) -> None:
         """Called by the garbage collector, perhaps while this strand holds the mutex."""
-        self._holds.pop(id(hold), None)
-        self._dropped.append(hold)
+        if self._holds.pop(id(hold), None):
+            self._owed.append(hold.owes)
 
-    def _give_dropped(self) -> None:
-        while self._dropped:
-            hold = self._dropped.popleft()
-            self._give(hold.source, hold.address)
+    def _settle(self) -> None:
+        """Give back to their senders the pieces that are no longer needed."""
+        while self._owed:
+            self._give(*self._owed.popleft())
 
     def _give(self, source: int, address: int) -> None:
         """Give a node back to its sender."""

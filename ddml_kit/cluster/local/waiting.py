@@ -21,6 +21,7 @@ from ddml_kit.cluster.errors import Stopped
 from ddml_kit.cluster.local.system import fence, give_way
 from ddml_kit.cluster.local.wiring import STOP, Wiring
 
+GLANCES = 50  # looks before giving way for the first time, with a core for each rank
 LOOKS, FEWER_LOOKS = 200, 50  # before falling asleep: with a core for each rank, and without
 NAP = 0.1  # seconds after which a sleeper looks again unasked; nothing depends on it
 
@@ -49,7 +50,8 @@ class Waiter:
         self._peers = {fd: peer for peer, fd in enumerate(peers) if fd >= 0}
         self._sleeper = wiring.bells.sleeper(rank, self._peers)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        self._looks = range(LOOKS if wiring.size <= cores else FEWER_LOOKS)
+        roomy = wiring.size <= cores
+        self._glances, self._looks = range(roomy * GLANCES), range(LOOKS if roomy else FEWER_LOOKS)
         self._changed = threading.Condition(threading.Lock())
         self._waits: list[Wait] = []
         self._led = False
@@ -68,16 +70,23 @@ class Waiter:
 
         what: in words, for the report of a deadlock; asked only if it takes long.
         """
+        return self.look(ready) or self.sleep(ready, what, deadline)
+
+    def look(self, ready: Callable[[], bool]) -> bool:
+        """Whether it gets ready soon."""
+        for _ in self._glances:
+            if ready():
+                return True
         for _ in self._looks:
             if ready():
                 return True
             give_way()
-        return self.sleep(ready, what, deadline)
+        return False
 
     def sleep(
         self, ready: Callable[[], bool], what: Callable[[], str], deadline: float | None = None
     ) -> bool:
-        """The same, for what is not expected soon: falls asleep at once."""
+        """The same as `wait`, for what is not expected soon: falls asleep at once."""
         wait = Wait(ready, what, deadline)
         with self._changed:
             self._waits.append(wait)
