@@ -28,7 +28,7 @@ from ddml_kit.problems.csr import Rows
 from ddml_kit.problems.logistic import Logistic
 from ddml_kit.problems.problem import Batch
 from ddml_kit.training.hogwild import check
-from ddml_kit.training.kernels import logistic
+from ddml_kit.training.kernels import logistic, rows
 
 LINE = 16  # float32 in a cache line of 64 bytes
 BLOCK = 8 * LINE  # coordinates that are written back every time
@@ -111,21 +111,19 @@ class Ready:
         _check(problem, delay, hot)
         self.problem = problem
         shard = problem.shard(comm.rank, comm.size)
-        order = comm.stream("batches").permutation(len(shard)) if shuffle else np.arange(len(shard))
-        rows = shard.x.take(order)
+        order = np.arange(len(shard))
+        if shuffle:
+            order = comm.stream("batches").permutation(order)
         self._y = shard.y[order].astype(np.int64)
-        frequency = comm.all_reduce(np.bincount(rows.indices, minlength=problem.dim))
-        self._place = np.empty(problem.dim, np.int32)  # of each coordinate in the vector
-        self._place[np.argsort(-frequency, kind="stable")] = np.arange(problem.dim, dtype=np.int32)
         hot = min(hot, problem.dim) if comm.size > 1 else 0
-        room, model = LINE * -(-hot // LINE), LINE * -(-problem.dim // LINE)
+        room, model = _lines(hot), _lines(problem.dim)
         self._w = comm.shared(np.zeros(model + comm.size * room, np.float32))
+        self._place = _by_frequency(comm, shard.x)  # of each coordinate in the vector
         self._copy = model + comm.rank * room  # where the rank's own begins
         self._agreed = np.zeros(hot, np.float32)
         self._delay = delay
-        indices = self._place[rows.indices]
-        indices[indices < hot] += np.int32(self._copy)
-        self.rows = Rows(rows.values, indices, rows.indptr, len(self._w))
+        own = np.where(self._place < hot, self._place + np.int32(self._copy), self._place)
+        self.rows = _laid(shard.x, order, own, len(self._w))
         self.step(self.batch(0, 0), 0.0)  # compiles
 
     def batch(self, first: int, last: int) -> Batch:
@@ -144,6 +142,42 @@ class Ready:
     def model(self) -> np.ndarray:
         """The model in the problem's own order, (dim,), as it was last written back."""
         return self._w[self._place]
+
+
+def _lines(length: int) -> int:
+    """`length`, rounded up to whole cache lines."""
+    return -(-length // LINE) * LINE
+
+
+def _by_frequency(comm: Comm, x: Rows) -> np.ndarray:
+    """Each feature's rank by its frequency in all ranks' rows, from 0, (features,) int32."""
+    frequency = np.zeros(x.features, np.int64)
+    rows.count(_read_only(x.indices), frequency)
+    frequency = comm.all_reduce(frequency)
+    place = np.empty(x.features, np.int32)
+    place[np.argsort(-frequency, kind="stable")] = np.arange(x.features, dtype=np.int32)
+    return place
+
+
+def _laid(x: Rows, order: np.ndarray, place: np.ndarray, features: int) -> Rows:
+    """A copy of these rows in this order, with index j turned into place[j]."""
+    length = int(np.diff(x.indptr)[order].sum())
+    laid = Rows(
+        np.empty(length, np.float32),
+        np.empty(length, np.int32),
+        np.empty(len(order) + 1, np.int64),
+        features,
+    )
+    values, indices, indptr = map(_read_only, (x.values, x.indices, x.indptr))
+    rows.lay(values, indices, indptr, order, place, laid.values, laid.indices, laid.indptr)
+    return laid
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A read-only view, whatever the array is, so that numba compiles for one type only."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _check(problem: Logistic, delay: int, hot: int) -> None:
