@@ -26,8 +26,9 @@ def sparse_logistic(
     1) with a weight of k^-exponent: Zipf's law. A feature whose weight asks for more than one draw
     a row comes in every row. exponent 0 draws all alike, so that rows rarely meet; 2 makes half of
     each row the same. dense: the share of each row's non-zeros that are the same features
-    in all rows (the first ones): at 1, all rows meet everywhere. Values are inverse document
-    frequencies, log((1 + n) / (1 + n_k)) + 1, and each row has length 1, as in text retrieval.
+    in all rows (the first ones): at 1, all rows meet everywhere. Values are as in text retrieval:
+    1 + log(count), counts geometric with mean 2, times the inverse document frequency
+    log((1 + n) / (1 + n_k)) + 1, and each row scaled to length 1.
     Labels are those of a hidden linear model, its weights normal with the root of a feature's
     frequency as deviation; the share `noise` of them is turned over, so that no model can be
     expected to be right more often than 1 - noise.
@@ -56,6 +57,7 @@ def sparse_logistic(
     frequency = np.bincount(indices.reshape(-1), minlength=features)
     worth = (np.log((1 + samples) / (1 + frequency)) + 1).astype(np.float32)
     values = worth[indices]
+    values *= 1 + np.log(rng.geometric(0.5, values.shape)).astype(np.float32)
     values /= np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
     hidden = rng.standard_normal(features, np.float32)
     hidden *= np.sqrt(frequency / samples).astype(np.float32)

@@ -99,3 +99,13 @@ def test_what_it_refuses() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             sparse_logistic(*arguments, seed=0, **options)
+
+
+def test_dense_rows_differ_and_can_be_learned() -> None:
+    data = sparse_logistic(2000, 16, 16, seed=0, exponent=0)
+    assert len(np.unique(data.x.values.reshape(-1, 16), axis=0)) > 1900
+    problem = Logistic(data.x, data.y)
+    w = problem.initial()
+    for batch in problem.batches(np.random.default_rng(0), 1, 4000):
+        problem.gradient(w, batch).add_to(w, -1.0)
+    assert problem.accuracy(w) > 0.8
