@@ -6,7 +6,7 @@ import linecache
 import multiprocessing
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from ddml_kit.cluster.shipping import pack
 __all__ = ["MOST", "Processes", "warm_up"]
 
 MOST = 200  # workers
+BREATH = 1.0  # seconds of waiting after which Windows lets an interrupt through
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Processes(Cluster):
         check_cluster(
             "Processes", self.size, self.slowdowns, self.crashes, self.seed, self.on_failure
         )
+        if not isinstance(self.paced, bool):
+            raise ValueError(f"paced must be True or False, got {self.paced!r}")
         if self.size > MOST:
             raise ValueError(
                 f"Processes has at most {MOST} workers, got {self.size}: each is a process of its "
@@ -111,7 +114,8 @@ class _LocalRun(Running):
     def __iter__(self) -> Iterator[Metric | Snapshot]:
         books = self._watch.books
         while not books.exhausted:
-            point = self._attend(books.next)
+            with self._ending_when_interrupted():
+                point = books.next(BREATH)
             if point is not None:
                 yield point
 
@@ -119,20 +123,19 @@ class _LocalRun(Running):
         self._watch.stop()
 
     def result(self) -> Run:
-        while self._watch.thread.is_alive():
-            self._attend(self._watch.thread.join)
+        with self._ending_when_interrupted():
+            while not self._watch.wait(BREATH):
+                pass
         return self._watch.outcome()
 
-    def _attend(self, wait: Callable[[float], Any]) -> Any:
-        """wait(seconds), with an end, so that an interrupt gets through on every system.
-
-        An interrupt ends the run first.
-        """
+    @contextmanager
+    def _ending_when_interrupted(self) -> Iterator[None]:
         try:
-            return wait(1.0)
+            yield
         except KeyboardInterrupt:
             self._watch.stop()
-            self._watch.thread.join()
+            while not self._watch.wait(BREATH):
+                pass
             raise
 
 

@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import context, reduction
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
+from ddml_kit.cluster.errors import Stopped
 from ddml_kit.cluster.local import guards, worker
 from ddml_kit.cluster.local.crew import NOT_STARTED
 from ddml_kit.cluster.seeding import seed_globals
@@ -199,6 +200,7 @@ class Server:
             output, errors, memory, *Inherited.descriptors = descriptors
             os.dup2(output, 1)
             os.dup2(errors, 2)
+            sys.stdout, sys.stderr = _by_lines(1), _by_lines(2)
             start: Start = pickle.loads(os.pread(memory, os.fstat(memory).st_size, 0))
             for descriptor in (output, errors, memory):
                 os.close(descriptor)
@@ -206,6 +208,8 @@ class Server:
             connection = start.connections[rank]
             start.connections.clear()  # closes those of the others
             worker.work(rank, start.task, connection)
+        except Stopped:  # by a signal, before the program began
+            worker.leave(0)
         except BaseException:
             sys.excepthook(*sys.exc_info())
             worker.leave(1)
@@ -220,6 +224,11 @@ def main(control: int, alive: int) -> NoReturn:
     seed_globals(0, 0)  # loads what it takes, which each worker would load otherwise
     Server(socket.socket(fileno=control)).serve()
     raise AssertionError("the server serves for ever")
+
+
+def _by_lines(descriptor: int) -> TextIO:
+    """Text output line by line, so that the lines of several workers do not mix."""
+    return open(descriptor, "w", 1, "utf8", "backslashreplace", closefd=False)
 
 
 def _load(module: str) -> None:

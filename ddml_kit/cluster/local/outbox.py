@@ -140,7 +140,7 @@ def _receive_memory(connection: Connection, sizes: Sequence[int]) -> list[memory
     try:
         parts, offset = [], 0
         for size in sizes:
-            part = memoryview(np.empty(size, np.uint8))  # not set to zero first
+            part = np.empty(size, np.uint8).data  # not set to zero first
             read = 0
             while read < size:  # one call reads 2 GiB at most
                 read += os.preadv(descriptor, [part[read:]], offset + read)

@@ -24,7 +24,7 @@ from ddml_kit.cluster.local.books import Books
 from ddml_kit.cluster.local.crew import Crew, why
 from ddml_kit.cluster.local.outbox import End, Ready, Value, take
 from ddml_kit.cluster.local.wiring import Wiring
-from ddml_kit.cluster.local.worker import NEVER, START, describe
+from ddml_kit.cluster.local.worker import START, describe
 from ddml_kit.cluster.run import Badge, Run
 
 READ = selectors.EVENT_READ
@@ -77,8 +77,9 @@ class Watch:
             self._selector.register(waitable, READ, lambda w=waitable: self._take_exits(w))
         for rank, end in self._connections.items():
             self._selector.register(end, READ, lambda r=rank: self._take(r))
-        self.thread = threading.Thread(target=self._watch, name="ddml_kit-run", daemon=True)
-        self.thread.start()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="ddml_kit-run", daemon=True)
+        self._thread.start()
 
     # ------------------------------------------------------------------ for other threads
 
@@ -93,8 +94,15 @@ class Watch:
             self._abandoned = True
             self._wake()
 
+    def wait(self, seconds: float) -> bool:
+        """Whether everything of the run has ended; waits for that, `seconds` at most."""
+        if not self._ended.wait(seconds):  # an interrupted join takes a thread for ended
+            return False
+        self._thread.join()
+        return True
+
     def outcome(self) -> Run:
-        """The run, once the thread has ended; raises what ended it."""
+        """The run, once it has ended; raises what ended it."""
         if self._broken is not None:
             raise self._broken
         assert self._run is not None
@@ -136,6 +144,7 @@ class Watch:
                 self._bell.close()
                 self._ring.close()
             self.books.close()
+            self._ended.set()
 
     def _patience(self) -> float | None:
         """Seconds until something has to be done even if nothing happens."""
@@ -158,8 +167,8 @@ class Watch:
             self._stopping = time.monotonic()
             self._pressure = [(ASK, self._crew.terminate), (KILL, self._crew.kill)]
             self._wiring.stop()
-            if self._started is None:
-                self._tell(NEVER)
+            if self._started is None:  # no program runs yet, so nothing is lost
+                self._pressure = [(0.0, self._crew.kill)]
 
     def _press(self) -> None:
         """Those that do not stop by themselves are made to."""
@@ -226,7 +235,8 @@ class Watch:
             self._alive.discard(rank)
             end = self.books.ends.get(rank)
             if end is None or end.how == "crashed":
-                self._fail(RankFailed(rank, self._why(rank, end, code), self._now()), None)
+                seconds = end.seconds if end else self._now()
+                self._fail(RankFailed(rank, self._why(rank, end, code), seconds), None)
             self._start_if_all_are_ready()
 
     def _hang_up(self, rank: int) -> None:
@@ -239,12 +249,9 @@ class Watch:
         if self._started is None and self._stopping is None and self._ready >= self._alive:
             self._started = time.monotonic()
             self._next_peek = self._started + PEEK
-            self._tell(START.pack(self._started))
-
-    def _tell(self, message: bytes) -> None:
-        for connection in self._connections.values():
-            with contextlib.suppress(OSError):  # it has ended
-                connection.send_bytes(message)
+            for connection in self._connections.values():
+                with contextlib.suppress(OSError):  # it has ended
+                    connection.send_bytes(START.pack(self._started))
 
     def _fail(self, failure: RankFailed, cause: BaseException | None) -> None:
         """What it leads to. What happens after the run was to stop is a consequence of that."""

@@ -31,7 +31,6 @@ from ddml_kit.cluster.seeding import seed_globals
 from ddml_kit.cluster.shipping import unpack
 
 START = struct.Struct("<d")  # time.monotonic() at the start of the run
-NEVER = b""  # in its place: the run was stopped before it began
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,15 @@ def work(rank: int, task: Task, connection: Connection) -> None:
                 target=_crash, args=(after, clock, endpoint, outbox), daemon=True
             ).start()
         result = program(Comm(endpoint), *args, **kwargs)
+        _be_left_alone()
         end = End("returned", clock.now(), _events(endpoint))
         task.wiring.mark_finished(rank)
         _deliver(outbox, result, end)
     except Stopped:
+        _be_left_alone()
         outbox.put(End("stopped", clock.now(), _events(endpoint)))
     except BaseException as error:
+        _be_left_alone()
         end = End("failed", clock.now(), _events(endpoint), describe(error), _traceback(error))
         with contextlib.suppress(Exception):
             outbox.put(Value(error))
@@ -96,9 +98,7 @@ def describe(error: BaseException) -> str:
 
 def leave(code: int) -> NoReturn:
     """End this process without waiting for anything that the program left running."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
+    _flush()
     logging.shutdown()
     os._exit(code)
 
@@ -109,8 +109,6 @@ class _Clock:
     started = 0.0
 
     def start(self, message: bytes) -> None:
-        if message == NEVER:
-            raise Stopped
         [self.started] = START.unpack(message)
 
     def now(self) -> float:
@@ -118,8 +116,7 @@ class _Clock:
 
 
 def _deliver(outbox: Outbox, result: Any, end: End) -> None:
-    for stream in (sys.stdout, sys.stderr):  # what it printed is there before its result
-        stream.flush()
+    _flush()  # what it printed is there before its result
     try:
         outbox.put(Value(result))
     except Exception as error:
@@ -150,5 +147,16 @@ def _crash(after: float, clock: _Clock, endpoint: LocalEndpoint, outbox: Outbox)
     kill_self()
 
 
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # nobody reads it any more
+            stream.flush()
+
+
 def _stop(signum: int, frame: object) -> None:
     raise Stopped
+
+
+def _be_left_alone() -> None:
+    """What is left to do must not be interrupted; the parent kills a rank that takes too long."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
