@@ -108,7 +108,7 @@ class Memory:
             return mmap.mmap(self.fd, length, offset=start)
         except OSError as error:
             raise MemoryError(
-                f"can't map {length >> 20} MB for messages: {error.strerror}; is the address space "
+                f"can't map {length / 1e6:.0f} MB for messages: {error.strerror}; is the address space "
                 "limited (ulimit -v)?"
             ) from error
 

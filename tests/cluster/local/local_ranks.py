@@ -6,7 +6,7 @@ import functools
 import multiprocessing
 import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -26,7 +26,6 @@ class Ranks:
     def __init__(self, size: int, f: Callable[..., Any], *args: Any, **settings: Any) -> None:
         self.wiring = Wiring.create(size)
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["local_ranks"])
         call = cloudpickle.dumps((f, args, {"seed": 0, "slowdowns": (), "paced": False} | settings))
         pipes = [context.Pipe(duplex=False) for _ in range(size)]
         self.processes = [

@@ -1,0 +1,238 @@
+"""Collectives among real processes: the bits of a fold in rank order, whatever the length."""
+
+import numpy as np
+import pytest
+from local_ranks import Ranks, run
+
+from ddml_kit.cluster import RankFailed
+from ddml_kit.cluster.comm import OPERATIONS
+from ddml_kit.cluster.local.collectives import SLOT
+from ddml_kit.cluster.payload import all_gather_bytes, all_reduce_bytes, broadcast_bytes, fold
+from ddml_kit.cluster.trace import ALL_GATHER, ALL_REDUCE, BROADCAST
+
+LENGTHS = [0, 1, 7, SLOT // 8, SLOT // 8 + 1, 20_001, 140_000]  # either way, even and ragged
+
+
+def vector(rank, length, dtype):
+    """Numbers whose sum depends on the order."""
+    rng = np.random.default_rng((rank, length))
+    return (rng.random(length) * 10.0 ** rng.integers(-3, 4, length)).astype(dtype)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_all_reduce_is_a_fold_in_rank_order(n):
+    def program(comm, vectors):
+        for (length, dtype), parts in vectors.items():
+            for op in OPERATIONS if length < 1000 else ("sum",):
+                wanted = fold(parts, OPERATIONS[op])
+                x = parts[comm.rank].copy()
+                y = comm.all_reduce(x, op)
+                if op == "mean":
+                    wanted = wanted / n
+                assert (y.shape, y.dtype) == (wanted.shape, wanted.dtype)
+                assert y.tobytes() == wanted.tobytes(), f"{op} of {length} {dtype}"
+                assert x.tobytes() == parts[comm.rank].tobytes()
+                y[:] = 0  # it is this rank's own
+        return "done"
+
+    vectors = {
+        (length, dtype): [vector(rank, length, dtype) for rank in range(n)]
+        for length in LENGTHS
+        for dtype in ("f8", "f4", "i2")
+    }
+    assert run(n, program, vectors) == ["done"] * n
+
+
+def test_all_reduce_of_numbers_matrices_and_into_an_array():
+    def program(comm):
+        assert comm.all_reduce(comm.rank) == 3
+        assert comm.all_reduce(0.5, "mean") == 0.5
+        for length in (6, SLOT):
+            x = np.full((2, length), comm.rank, np.float32)
+            out = np.empty_like(x)
+            assert comm.all_reduce(x, out=out) is out
+            assert (out == 3).all()
+            assert comm.all_reduce(x, out=x) is x, "in place"
+            assert (x == 3).all()
+            columns = np.empty((length, 2), np.float32).T
+            assert comm.all_reduce(x, "max", out=columns) is columns
+            assert (columns == 3).all()
+            assert comm.all_reduce(x).shape == (2, length)
+        return True
+
+    assert run(3, program) == [True] * 3
+
+
+def test_many_in_a_row_do_not_disturb_each_other():
+    def program(comm):
+        rng = np.random.default_rng(5)  # the same lengths on all ranks
+        for step in range(400):
+            length = int(rng.choice([1, 100, SLOT // 8, SLOT // 4 + 1, 50_000]))
+            y = comm.all_reduce(np.full(length, step + comm.rank, np.int64))
+            assert (y == 3 * step + 3).all()
+            if step % 50 == 0:
+                comm.barrier()
+        return True
+
+    assert run(3, program) == [True] * 3
+
+
+def test_a_group_reduces_among_itself():
+    def program(comm):
+        if comm.rank == 1:
+            return comm.recv(0).value
+        group = comm.group([2, 0])
+        small, long = vector(comm.rank, 9, "f8"), vector(comm.rank, 20_000, "f4")
+        sums = group.all_reduce(small), group.all_reduce(long)
+        group.barrier()
+        if comm.rank == 0:
+            comm.send("not a member", 1)
+        return sums, group.all_gather(comm.rank), group.broadcast(comm.rank, root=1)
+
+    first, outside, last = run(3, program)
+    assert outside == "not a member"
+    for sums, gathered, told in (first, last):
+        assert gathered == [2, 0]
+        assert told == 0
+        for y, length, dtype in zip(sums, (9, 20_000), ("f8", "f4"), strict=True):
+            order = [vector(2, length, dtype), vector(0, length, dtype)]
+            assert y.tobytes() == fold(order, np.add).tobytes()
+
+
+@pytest.mark.parametrize("length", [5, SLOT])
+def test_ranks_that_differ_get_a_sentence(length):
+    def program(comm):
+        x = np.zeros(length + (comm.rank == 2), np.float32)
+        with pytest.raises(ValueError, match="a collective needs the same call on every rank") as e:
+            comm.all_reduce(x)
+        return str(e.value)
+
+    said = run(3, program)
+    assert f"rank 0 called all_reduce(add) of float32 ({length},)" in said[0]
+    assert f"rank 2 all_reduce(add) of float32 ({length + 1},)" in said[0]
+    assert "rank 0 all_reduce" in said[2]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_all_gather_and_broadcast(n):
+    def program(comm):
+        mine = {"rank": comm.rank, "x": np.full(comm.rank * 20_000, comm.rank)}
+        gathered = comm.all_gather(mine)
+        mine["x"][:] = -1
+        assert [value["rank"] for value in gathered] == list(range(n))
+        assert all((value["x"] == rank).all() for rank, value in enumerate(gathered))
+        for root in range(n):
+            told = comm.broadcast(np.full(3, comm.rank), root)
+            assert told.tolist() == [root] * 3
+            told[:] = -1
+        return True
+
+    with Ranks(n, program) as ranks:
+        assert ranks.results() == [True] * n
+        traces = [ranks.traces[rank] for rank in range(n)]
+    for rank, trace in enumerate(traces):
+        own = 8 + rank * 20_000 * 8
+        assert trace.of(ALL_GATHER)["bytes"].tolist() == [all_gather_bytes(own, n)]
+        expected = [broadcast_bytes(24, n, rank, root) for root in range(n)]
+        assert trace.of(BROADCAST)["bytes"].tolist() == expected
+
+
+def test_the_books_are_those_of_the_algorithm():
+    def program(comm):
+        comm.all_reduce(np.zeros(10, np.float32))
+
+    with Ranks(3, program) as ranks:
+        ranks.results()
+        for rank, trace in ranks.traces.items():
+            assert trace.of(ALL_REDUCE)["bytes"].tolist() == [all_reduce_bytes(10, 4, 3, rank)]
+
+
+@pytest.mark.parametrize("length", [5, SLOT])
+def test_a_collective_that_needs_the_dead_fails(length):
+    def program(comm):
+        if comm.rank == 1:
+            comm._endpoint._wiring.mark_dead(1, "it was told to", 2.5)
+            return None
+        with pytest.raises(RankFailed, match=r"rank 1 failed at 2.5 s: it was told to"):
+            comm.all_reduce(np.zeros(length))
+        survivors = comm.group([0, 2])
+        return survivors.all_reduce(comm.rank)
+
+    assert run(3, program) == [2, None, 2]
+
+
+def test_gather_and_broadcast_that_need_the_dead_fail():
+    def program(comm):
+        if comm.rank == 3:
+            comm._endpoint._wiring.mark_dead(3)
+            return None
+        with pytest.raises(RankFailed, match="rank 3 failed: its process died"):
+            comm.all_gather(1)
+        if comm.rank == 0:
+            return None
+        with pytest.raises(RankFailed, match="rank 3 failed"):
+            comm.group([1, 2, 3]).broadcast(1, root=2)
+        return None
+
+    run(4, program)
+
+
+def test_shared_memory_is_one_memory():
+    def program(comm):
+        w = comm.shared(np.full((2, 3), comm.rank, np.float32))
+        assert (w == 0).all(), "rank 0's values"
+        comm.barrier()
+        w[comm.rank] = comm.rank + 1
+        comm.barrier()
+        empty = comm.shared(np.zeros(0))
+        return w.tolist(), empty.shape
+
+    assert run(2, program) == [([[1] * 3, [2] * 3], (0,))] * 2
+
+
+def test_shared_memory_holds_numbers_only():
+    def program(comm):
+        comm.shared(np.array(["text"]))
+
+    with pytest.raises(TypeError, match="shared memory holds numbers, got dtype <U4"):
+        run(1, program)
+
+
+def test_a_lock_keeps_others_out():
+    def program(comm):
+        count = comm.shared(np.zeros(2, np.int64))
+        lock, other = comm.lock(), comm.lock()
+
+        def add(times):
+            for _ in range(times):
+                with lock:
+                    seen = count[0]
+                    with other:
+                        count[1] += 1
+                    count[0] = seen + 1
+
+        strand = comm.start(add, 150)
+        add(150)
+        strand.wait()
+        comm.barrier()
+        return count.tolist()
+
+    assert run(3, program) == [[900, 900]] * 3
+
+
+def test_a_lock_whose_holder_dies_is_free():
+    def program(comm):
+        lock = comm.lock()
+        if comm.rank == 0:
+            with lock:
+                comm.send("mine", 1)
+                comm.recv(1)  # never comes
+        comm.recv(0)
+        comm._endpoint._emit("I ask for it")
+        with lock:
+            return "mine now"
+
+    with Ranks(2, program) as ranks:
+        assert ranks.said(1) == "I ask for it"
+        ranks.processes[0].kill()
+        assert ranks.results()[1] == "mine now"
