@@ -36,14 +36,14 @@ EVENT = np.dtype(
         ("strand", "<i4"),  # 0: the program; 1, 2, ...: what it started
     ]
 )
-_pack = struct.Struct("<ddqqiiii").pack
+pack_event = struct.Struct("<ddqqiiii").pack  # (start, stop, bytes, tag, rank, peer, kind, strand)
 
 
 class Recorder:
-    """Collects events in one growing buffer."""
+    """Collects events in one growing buffer, to which pack_event(...) can also be added by hand."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self.buffer = bytearray()
 
     def add(
         self,
@@ -57,10 +57,10 @@ class Recorder:
         strand: int = 0,
     ) -> None:
         """One event; start and stop in seconds."""
-        self._buffer += _pack(start, stop, nbytes, tag, rank, peer, kind, strand)
+        self.buffer += pack_event(start, stop, nbytes, tag, rank, peer, kind, strand)
 
     def tobytes(self) -> bytes:
-        return bytes(self._buffer)
+        return bytes(self.buffer)
 
     def trace(self) -> Trace:
         return Trace(np.frombuffer(self.tobytes(), EVENT))

@@ -199,24 +199,39 @@ class TorchGenerator(GlobalGenerator):
         return sys.modules["torch"].rand(()).item()
 
 
-class Generators:
-    """The global generators, with a state for each rank and one for the caller of the run."""
+class RankStates:
+    """One rank's states of the global generators.
 
-    def __init__(self, seed: int, size: int) -> None:
+    Whoever changes places puts the images in place by hand, and looks at what is watched: that is
+    all there is to do for a rank that has not drawn.
+    """
+
+    __slots__ = ("drawn", "images", "watched")
+
+    def __init__(self) -> None:
+        # Of the generators from which it has not drawn: what to put where, and which words then
+        # stay as they are. Of the others: the state.
+        self.images: list[tuple[memoryview, bytes]] = []
+        self.watched: list[tuple[memoryview, int]] = []
+        self.drawn: dict[GlobalGenerator, Any] = {}
+
+
+class Generators:
+    """The global generators, with states for each rank and for the caller of the run."""
+
+    def __init__(self, seed: int) -> None:
         self._seed = seed
         self._all: list[GlobalGenerator] = [PythonGenerator(), NumpyGenerator()]
-        self._begun = [0] * size  # how many of them each rank has a state of
-        # By rank, for the generators from which it has not drawn: what to put where, and which
-        # words then stay as they are.
-        self._images: list[list[tuple[memoryview, bytes]]] = [[] for _ in range(size)]
-        self._untouched: list[list[tuple[memoryview, int]]] = [[] for _ in range(size)]
-        self._drawn: list[dict[GlobalGenerator, Any]] = [{} for _ in range(size)]
+        self._ranks: dict[int, RankStates] = {}
         self._outside: dict[GlobalGenerator, tuple[Any, bytes]] = {}
 
     def add_torch(self) -> None:
         """Once torch is loaded: its generator, too."""
-        self._all.append(TorchGenerator())
-        self._set_aside(self._all[-1])
+        torch = TorchGenerator()
+        self._all.append(torch)
+        self._set_aside(torch)
+        for rank, states in self._ranks.items():
+            self._seed_one(torch, rank, states)
 
     def arrive(self) -> None:
         """Set aside the caller's states, to bring them back in `depart`."""
@@ -231,26 +246,26 @@ class Generators:
             else:
                 generator.restore(state)
 
-    def enter(self, rank: int) -> None:
-        """Put the rank's states in place."""
-        if self._begun[rank] < len(self._all):
-            self._begin(rank)
-        for memory, image in self._images[rank]:
-            memory[:] = image
-        for generator, state in self._drawn[rank].items():
+    def begin(self, rank: int) -> RankStates:
+        """The rank's states, seeded at the first call."""
+        if rank not in self._ranks:
+            self._ranks[rank] = states = RankStates()
+            for generator in self._all:
+                self._seed_one(generator, rank, states)
+        return self._ranks[rank]
+
+    def restore(self, states: RankStates) -> None:
+        """Put in place the states of those from which the rank has drawn."""
+        for generator, state in states.drawn.items():
             generator.restore(state)
 
-    def leave(self, rank: int) -> None:
-        """Keep the rank's states, if it has drawn; no number kept for a next draw stays behind."""
-        for view, value in self._untouched[rank]:
-            if view[0] != value:
-                self._find_drawn(rank)
-                break
-        if self._drawn[rank]:
-            for generator in self._drawn[rank]:
-                state = self._drawn[rank][generator] = generator.state()
-                if not generator.is_plain(state):
-                    generator.seed(0)
+    def keep(self, states: RankStates) -> None:
+        """Keep what a rank has drawn from; no number kept for a next draw stays behind."""
+        self._find_drawn(states)
+        for generator in states.drawn:
+            state = states.drawn[generator] = generator.state()
+            if not generator.is_plain(state):
+                generator.seed(0)
 
     def _set_aside(self, generator: GlobalGenerator) -> None:
         memory = b"" if generator.memory is None else bytes(generator.memory)
@@ -262,25 +277,20 @@ class Generators:
         if not plain:
             generator.seed(0)  # drops the number that was kept for the next draw
 
-    def _begin(self, rank: int) -> None:
-        """Seed what the rank has no state of yet."""
-        seeds = global_seeds(self._seed, rank)
-        for generator in self._all[self._begun[rank] :]:
-            generator.seed(seeds[generator.name])
-            if generator.memory is None:
-                self._drawn[rank][generator] = generator.state()
-            else:
-                self._images[rank].append((generator.memory, bytes(generator.memory)))
-                self._untouched[rank] += [(view, view[0]) for view in generator.watched]
-        self._begun[rank] = len(self._all)
+    def _seed_one(self, generator: GlobalGenerator, rank: int, states: RankStates) -> None:
+        generator.seed(global_seeds(self._seed, rank)[generator.name])
+        if generator.memory is None:
+            states.drawn[generator] = generator.state()
+        else:
+            states.images.append((generator.memory, bytes(generator.memory)))
+            states.watched += [(view, view[0]) for view in generator.watched]
 
-    def _find_drawn(self, rank: int) -> None:
+    def _find_drawn(self, states: RankStates) -> None:
         """Move the generators from which the rank has drawn to those that are kept in full."""
-        changed = {id(view) for view, value in self._untouched[rank] if view[0] != value}
+        changed = {id(view) for view, value in states.watched if view[0] != value}
         for generator in self._all:
-            if changed.isdisjoint(map(id, generator.watched)):
-                continue
-            self._drawn[rank][generator] = None
-            self._images[rank] = [i for i in self._images[rank] if i[0] is not generator.memory]
             own = set(map(id, generator.watched))
-            self._untouched[rank] = [u for u in self._untouched[rank] if id(u[0]) not in own]
+            if not changed.isdisjoint(own):
+                states.drawn[generator] = None
+                states.images[:] = [i for i in states.images if i[0] is not generator.memory]
+                states.watched[:] = [w for w in states.watched if id(w[0]) not in own]

@@ -16,72 +16,91 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-from ddml_kit.cluster.virtual.generators import Generators
+from ddml_kit.cluster.virtual.generators import Generators, RankStates
+
+_modules = sys.modules
+_ALL = slice(None)
 
 
-class Modes:
-    """What a strand that gives way has to find again: torch's modes, where they aren't default."""
+class Place:
+    """What a strand finds again when it goes on: `leave` before it gives way, `enter` after."""
 
-    __slots__ = ("defaults", "no_grad")
+    __slots__ = ("_images", "_isolation", "_modes", "_no_grad", "_states", "_watched")
 
-    def __init__(self) -> None:
-        self.no_grad = False
-        self.defaults: ExitStack | None = None  # closing it brings the strand's own modes back
+    def __init__(self, isolation: Isolation, states: RankStates) -> None:
+        self._isolation = isolation
+        self._states = states  # of the global generators, the rank's
+        self._images, self._watched = states.images, states.watched
+        self._no_grad = False  # torch's modes, the strand's, where they aren't the defaults
+        self._modes: ExitStack | None = None  # closing it brings the strand's modes back
+
+    def enter(self) -> None:
+        for memory, image in self._images:
+            memory[_ALL] = image
+        if self._states.drawn:
+            self._isolation.generators.restore(self._states)
+        if self._no_grad:
+            self._no_grad = False
+            self._isolation.torch.set_grad_enabled(False)
+        elif self._modes is not None:
+            self._modes.close()
+            self._modes = None
+
+    def leave(self) -> None:
+        isolation = self._isolation
+        for view, value in self._watched:
+            if view[0] != value:
+                isolation.generators.keep(self._states)
+                break
+        else:
+            if self._states.drawn:
+                isolation.generators.keep(self._states)
+        if isolation.torch is not None:
+            if isolation.is_inference():
+                self._modes = _default_modes(isolation.torch)
+            elif not isolation.is_grad():
+                self._no_grad = True
+                isolation.torch.set_grad_enabled(True)
+        elif "torch" in _modules:
+            isolation.add_torch()
 
 
 class Isolation:
     """Changes places between the caller of a run and its strands.
 
     While no strand runs, torch's modes are at their defaults. `arrive` and `depart` are called
-    when the caller hands over its thread and gets it back, `enter` and `leave` around a strand.
+    when the caller hands over its thread and gets it back.
     """
 
-    def __init__(self, seed: int, size: int) -> None:
-        self._generators = Generators(seed, size)
+    def __init__(self, seed: int) -> None:
+        self.generators = Generators(seed)
+        self.torch: Any = None  # once it is loaded
+        self.is_grad = self.is_inference = _never
         self._controller = ThreadpoolController()
         self._outside = ExitStack()
-        self._torch: Any = None
         self._dtype: Any = None
+
+    def place(self, rank: int) -> Place:
+        """For a strand of this rank."""
+        return Place(self, self.generators.begin(rank))
 
     def arrive(self) -> None:
         """One thread, default modes, the caller's generators set aside."""
-        self._generators.arrive()
-        if self._torch is not None:  # before the limit, after which torch, too, says 1
+        self.generators.arrive()
+        if self.torch is not None:  # before the limit, after which torch, too, says 1
             self._arrive_torch()
         elif "torch" in sys.modules:
-            self._add_torch()
+            self.add_torch()
         self._outside.enter_context(self._controller.limit(limits=1))
 
     def depart(self) -> None:
         """Everything is the caller's again."""
-        if self._torch is not None:
-            self._dtype = self._torch.get_default_dtype()
-        self._generators.depart()
+        if self.torch is not None:
+            self._dtype = self.torch.get_default_dtype()
+        self.generators.depart()
         self._outside.close()
 
-    def enter(self, rank: int, modes: Modes) -> None:
-        """The strand, which runs from now on, finds its own modes and generators."""
-        self._generators.enter(rank)
-        if modes.no_grad:
-            modes.no_grad = False
-            self._torch.set_grad_enabled(False)
-        elif modes.defaults is not None:
-            modes.defaults.close()
-            modes.defaults = None
-
-    def leave(self, rank: int, modes: Modes) -> None:
-        """The strand gives way, or has ended."""
-        self._generators.leave(rank)
-        if self._torch is not None:
-            if self._is_inference():
-                modes.defaults = _default_modes(self._torch)
-            elif not self._is_grad():
-                modes.no_grad = True
-                self._torch.set_grad_enabled(True)
-        elif "torch" in sys.modules:
-            self._add_torch()
-
-    def _add_torch(self) -> None:
+    def add_torch(self) -> None:
         """torch is loaded by now; if a strand has just loaded it, its modes are at their defaults.
 
         Its generator is not: what that strand draws before it gives way comes from torch's own
@@ -90,14 +109,14 @@ class Isolation:
         torch = sys.modules["torch"]
         if not hasattr(torch, "default_generator"):
             return  # another thread is in the middle of importing it
-        self._torch = torch
-        self._is_grad, self._is_inference = torch.is_grad_enabled, torch.is_inference_mode_enabled
-        self._generators.add_torch()
+        self.torch = torch
+        self.is_grad, self.is_inference = torch.is_grad_enabled, torch.is_inference_mode_enabled
+        self.generators.add_torch()
         self._dtype = torch.float32
         self._arrive_torch()
 
     def _arrive_torch(self) -> None:
-        torch = self._torch
+        torch = self.torch
         self._outside.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(1)
         self._outside.enter_context(_default_modes(torch))
@@ -110,3 +129,7 @@ def _default_modes(torch: Any) -> ExitStack:
     stack.enter_context(torch.inference_mode(False))
     stack.enter_context(torch.enable_grad())
     return stack
+
+
+def _never() -> bool:
+    return False

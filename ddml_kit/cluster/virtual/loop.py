@@ -1,17 +1,18 @@
 """Events in virtual time, and the coroutines that they wake: the engine of the simulated cluster.
 
-Discrete events from a heap keyed (time, priority and count), so that a run is the same every time;
-the scheme is SimPy's (simpy.readthedocs.io, "Time and Scheduling"). What runs is a strand: a
-program, or what a program has started, as a greenlet of its own. A strand that has to wait takes
-the next event from the heap itself and changes places with the strand that this one wakes. The
-hub, the greenlet of whoever iterates over the run, comes in only where there is something to be
-shown or decided.
+Discrete events in the order of (time, priority, count), so that a run is the same every time; the
+scheme is SimPy's (simpy.readthedocs.io, "Time and Scheduling"). Of most events there are as many
+at one time as there are ranks, so arrivals are kept in a list for each time, and only the times in
+a heap. What runs is a strand: a program, or what a program has started, as a greenlet of its own.
+A strand that has to wait takes the next event itself and changes places with the strand that it
+wakes. The hub, the greenlet of whoever iterates over the run, comes in only where there is
+something to be shown or decided.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -20,27 +21,33 @@ from greenlet import getcurrent, greenlet
 
 from ddml_kit.cluster.errors import Stopped
 from ddml_kit.cluster.trace import Recorder
-from ddml_kit.cluster.virtual.isolation import Isolation, Modes
+from ddml_kit.cluster.virtual.isolation import Isolation, Place
 
 if TYPE_CHECKING:
     from ddml_kit.cluster.virtual.endpoint import SimulatedEndpoint
 
 # At one time crashes come first, then arrivals, then the end of work and of patience: a message
 # that comes at the last moment counts.
-CRASH, ARRIVAL, TIMER = (priority << 48 for priority in range(3))
+CRASH, ARRIVAL, TIMER = range(3)
+IDLE = object()  # what the hub is handed when nothing is due
+
+# An event: (action, ...). When its time has come, action(event) gives the strand that runs next, or
+# None. A message on its way is an event, too (see endpoint.py).
+Event = tuple[Any, ...]
+Action = Callable[[Event], "Strand | None"]
 
 
 class Strand:
-    """A coroutine of a rank, and what it waits for."""
+    """A coroutine of a rank, what it waits for, and how it ended."""
 
     __slots__ = (
         "blocked",
         "endpoint",
         "error",
         "greenlet",
-        "modes",
         "number",
         "outcome",
+        "place",
         "queue",
         "value",
         "wanted",
@@ -50,13 +57,13 @@ class Strand:
         self.endpoint = endpoint
         self.number = number  # 0: the program; 1, 2, ...: what it has started
         self.greenlet: greenlet = None
-        self.modes = Modes()
+        self.place: Place | NoPlace = NoPlace()
         self.value: Any = None  # what it is handed when it is woken
         self.error: BaseException | None = None  # what it raises then
         self.wanted: Any = None  # the message it waits for: (source, tag, context)
         self.blocked: Callable[[], str] | None = None  # what else it waits for, in words
         self.queue: list[Strand] | deque[Strand] | None = None  # in which it waits
-        self.outcome: Outcome | None = None
+        self.outcome = Outcome()
 
 
 class Outcome:
@@ -72,6 +79,23 @@ class Outcome:
         self.waiting: list[Strand] = []
 
 
+class NoPlace:
+    """The hub's: what is around it when it gives way, it finds as the strands have left it."""
+
+    def enter(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+
+class Timer:
+    """Wakes a strand; it is off once that is None."""
+
+    __slots__ = ("strand",)
+
+    def __init__(self, strand: Strand) -> None:
+        self.strand: Strand | None = strand
+
+
 class Loop:
     """Virtual time, what is due, and who is running."""
 
@@ -82,39 +106,50 @@ class Loop:
         self.current = self.hub
         self.pause = False  # the hub is wanted
         self._isolation = isolation
-        self._heap: list[tuple[float, int, Callable[[Any], Strand | None], Any]] = []
         self._ready: deque[Strand] = deque()
-        self._crashes, self._arrivals = count(CRASH), count(ARRIVAL)
-        self._timers = count(TIMER)
+        self._arrivals: dict[float, list[Event]] = {}  # by time, as they were announced
+        self._times: list[float] = []  # the same times, a heap
+        self._timers: list[tuple[float, int, int, Event]] = []  # a heap: time, priority, count
+        self._count = count()
+        self._due: Iterator[Event] = iter(())  # what happens now
 
     # ------------------------------------------------------------------- scheduling
 
-    def crash_at(self, time: float, action: Callable[[Any], Strand | None], argument: Any) -> None:
-        heappush(self._heap, (time, next(self._crashes), action, argument))
+    def arrive_at(self, time: float, event: Event) -> None:
+        """Something that reaches a rank."""
+        events = self._arrivals.get(time)
+        if events is None:
+            self._arrivals[time] = [event]
+            heappush(self._times, time)
+        else:
+            events.append(event)
 
-    def arrive_at(self, time: float, action: Callable[[Any], Strand | None], argument: Any) -> None:
-        heappush(self._heap, (time, next(self._arrivals), action, argument))
+    def crash_at(self, time: float, event: Event) -> None:
+        heappush(self._timers, (time, CRASH, next(self._count), event))
 
-    def wake_at(self, time: float, strand: Strand) -> list[Strand | None]:
-        """A timer that wakes `strand`; it is off once its one item is None."""
-        timer: list[Strand | None] = [strand]
-        heappush(self._heap, (time, next(self._timers), _ring, timer))
+    def wake_at(self, time: float, strand: Strand) -> Timer:
+        """A timer that wakes `strand`."""
+        timer = Timer(strand)
+        heappush(self._timers, (time, TIMER, next(self._count), (_ring, timer)))
         return timer
 
-    def expire_at(
-        self, time: float, strand: Strand, error: Callable[[], BaseException]
-    ) -> list[Strand | None]:
+    def expire_at(self, time: float, strand: Strand, error: Callable[[], BaseException]) -> Timer:
         """A timer that has `strand` raise error()."""
-
-        def ring(timer: list[Strand | None]) -> Strand | None:
-            if timer[0] is not None:
-                self.unqueue(strand)
-                strand.error = error()
-            return timer[0]
-
-        timer: list[Strand | None] = [strand]
-        heappush(self._heap, (time, next(self._timers), ring, timer))
+        timer = Timer(strand)
+        heappush(self._timers, (time, TIMER, next(self._count), (self._expire, timer, error)))
         return timer
+
+    def arrivals(self) -> list[Event]:
+        """Those that are still to come."""
+        now = list(self._due)
+        self._due = iter(now)
+        return now + [event for events in self._arrivals.values() for event in events]
+
+    def forget(self) -> None:
+        """Nothing is due any more."""
+        self._due = iter(())
+        for due in (self._arrivals, self._times, self._timers):
+            due.clear()
 
     def wake(self, strand: Strand, error: BaseException | None = None) -> None:
         """Have `strand` go on now, after those that are already to do so; or raise `error`."""
@@ -133,35 +168,50 @@ class Loop:
             strand.queue.remove(strand)
             strand.queue = None
 
-    def due(self) -> list[tuple[Callable[[Any], Strand | None], Any]]:
-        """What is still to happen: actions and their arguments."""
-        return [(action, argument) for _, _, action, argument in self._heap]
-
-    def forget(self) -> None:
-        """Nothing is due any more."""
-        self._heap.clear()
+    def _expire(self, event: Event) -> Strand | None:
+        _, timer, error = event
+        if timer.strand is not None:
+            self.unqueue(timer.strand)
+            timer.strand.error = error()
+        return timer.strand
 
     # ---------------------------------------------------------------- changing places
 
     def start(self, strand: Strand, body: Callable[[], Any]) -> None:
         """Have body() run as `strand`, from now on; its outcome goes into `strand.outcome`."""
-        strand.outcome = Outcome()
         strand.greenlet = greenlet(lambda: self._live(strand, body), self.hub.greenlet)
         self._ready.append(strand)
 
     def block(self, strand: Strand) -> Any:
         """Wait until `strand`, which is running, is woken; what it is handed, or raises."""
-        other = self._next()
+        ready, hub = self._ready, self.hub
+        while True:
+            if self.pause:
+                other = hub
+                break
+            if ready:
+                # A greenlet begins on the stack of the one that starts it, which should be short.
+                other = ready.popleft() if ready[0].greenlet or strand is hub else hub
+                break
+            event = next(self._due, None)
+            if event is not None:
+                woken = event[0](event)
+                if woken is not None:
+                    other = woken
+                    break
+            elif not self._advance():
+                other, hub.value = hub, IDLE
+                break
         if other is not strand:
-            rank, modes, isolation = strand.endpoint.rank, strand.modes, self._isolation  # type: ignore[union-attr]
-            isolation.leave(rank, modes)
+            strand.place.leave()
             other.greenlet.switch()
-            isolation.enter(rank, modes)
+            strand.place.enter()
             self.current = strand
         if strand.error is not None:
             error, strand.error = strand.error, None
             raise error
-        return strand.value
+        value, strand.value = strand.value, None
+        return value
 
     def show(self, strand: Strand) -> None:
         """Let the hub have a look; then `strand`, which is running, goes on before all others."""
@@ -171,35 +221,32 @@ class Loop:
 
     def run(self) -> bool:
         """Called by the hub: True when it is wanted, False when nothing is due any more."""
-        hub = self.hub
-        if hub.greenlet is not getcurrent():
-            hub.greenlet = getcurrent()
-        while True:
-            strand = self._next()
-            if strand is hub:
-                wanted, self.pause = self.pause, False
-                return wanted
-            strand.greenlet.switch()
-
-    def _next(self) -> Strand:
-        """The strand that runs next; the hub if it is wanted or nothing is due."""
-        heap, ready = self._heap, self._ready
+        self.hub.greenlet = getcurrent()
         while not self.pause:
-            if ready:
-                return ready.popleft()
-            if not heap:
-                break
-            self.now, _, action, argument = heappop(heap)
-            strand = action(argument)
-            if strand is not None:
-                return strand
-        return self.hub
+            if self.block(self.hub) is IDLE:
+                return False
+        self.pause = False
+        return True
+
+    def _advance(self) -> bool:
+        """Go on to the next time at which something is due; False if there is none."""
+        times, timers = self._times, self._timers
+        if times and not (timers and timers[0][:2] < (times[0], ARRIVAL)):
+            self.now = heappop(times)
+            self._due = iter(self._arrivals.pop(self.now))
+        elif timers:
+            self.now, _, _, event = heappop(timers)
+            self._due = iter((event,))
+        else:
+            return False
+        return True
 
     def _live(self, strand: Strand, body: Callable[[], Any]) -> None:
+        """What a greenlet does."""
         endpoint, outcome = strand.endpoint, strand.outcome
         assert endpoint is not None
-        assert outcome is not None
-        self._isolation.enter(endpoint.rank, strand.modes)
+        strand.place = self._isolation.place(endpoint.rank)
+        strand.place.enter()
         self.current = strand
         try:
             if strand.error is not None:
@@ -213,9 +260,9 @@ class Loop:
             raise
         finally:
             endpoint.strand_ended(strand)
-            self._isolation.leave(endpoint.rank, strand.modes)
+            strand.place.leave()
             getcurrent().parent = self.hub.greenlet  # which may have changed since the start
 
 
-def _ring(timer: list[Strand | None]) -> Strand | None:
-    return timer[0]
+def _ring(event: Event) -> Strand | None:
+    return event[1].strand

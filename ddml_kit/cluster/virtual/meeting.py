@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ddml_kit.cluster.errors import RankFailed
-from ddml_kit.cluster.virtual.loop import Loop, Strand
+from ddml_kit.cluster.virtual.loop import Event, Loop, Strand
 
 # The values of all members in their order -> seconds that it takes, and what all are handed.
 Finish = Callable[[list[Any]], tuple[float, Any]]
@@ -44,7 +44,7 @@ class Meeting:
         strand.queue = self._strands
         if len(self._values) == len(self._members):
             seconds, outcome = finish([self._values[member] for member in self._members])
-            self._loop.arrive_at(self._loop.now + seconds, self._part, outcome)
+            self._loop.arrive_at(self._loop.now + seconds, (self._part, outcome))
         strand.blocked = self._who_is_missing
         try:
             return self._loop.block(strand)
@@ -63,7 +63,8 @@ class Meeting:
         for strand in list(self._strands):
             self._loop.wake(strand, failure.again())
 
-    def _part(self, outcome: Any) -> None:
+    def _part(self, event: Event) -> None:
+        _, outcome = event
         for strand in self._strands:
             strand.queue = None
             strand.value = outcome

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from greenlet import getcurrent
@@ -24,7 +23,7 @@ from ddml_kit.cluster.thinning import LEAST, thin
 from ddml_kit.cluster.virtual.endpoint import SimulatedEndpoint, matches
 from ddml_kit.cluster.virtual.isolation import Isolation
 from ddml_kit.cluster.virtual.links import Links, unwrapped
-from ddml_kit.cluster.virtual.loop import Loop, Outcome
+from ddml_kit.cluster.virtual.loop import Action, Event, Loop, Outcome
 from ddml_kit.cluster.virtual.meeting import Meeting
 
 
@@ -49,10 +48,12 @@ class Simulation:
         self.error: RankFailed | Deadlock | None = None
         self.failures: dict[int, RankFailed] = {}
         self._goes_on = goes_on
-        self._isolation = Isolation(seed, size)
+        self._isolation = Isolation(seed)
         self.loop = Loop(self._isolation)
-        self.links = Links(network, size, self.loop.arrive_at)
+        self.links = Links(network, size, self.loop)
+        self.arrivals: list[Action] = []  # of a message, by rank
         self.endpoints = [SimulatedEndpoint(self, rank) for rank in range(size)]
+        self.arrivals += [endpoint.arrive for endpoint in self.endpoints]
         self._results: list[Any] = [None] * size
         self._running = set(range(size))
         self._returned = 0
@@ -154,16 +155,19 @@ class Simulation:
         self._begun = True
         self.loop.hub.greenlet = getcurrent()
         for rank, seconds in self._crashes.items():
-            self.loop.crash_at(seconds, self._crash, (rank, seconds))
+            self.loop.crash_at(seconds, (self._crash, rank, seconds))
         for endpoint in self.endpoints:
-            endpoint.begin(partial(self._main, endpoint))
+            endpoint.begin(self._program(endpoint))
 
-    def _main(self, endpoint: SimulatedEndpoint) -> Any:
-        program, args, kwargs = unpack(self._parcel)
-        return program(Comm(endpoint), *args, **kwargs)
+    def _program(self, endpoint: SimulatedEndpoint) -> Callable[[], Any]:
+        def body() -> Any:
+            program, args, kwargs = unpack(self._parcel)
+            return program(Comm(endpoint), *args, **kwargs)
 
-    def _crash(self, argument: tuple[int, float]) -> None:
-        rank, seconds = argument
+        return body
+
+    def _crash(self, event: Event) -> None:
+        _, rank, seconds = event
         if rank in self._running:
             self._running.remove(rank)
             self.endpoints[rank].end()
@@ -202,10 +206,9 @@ class Simulation:
         return any_left
 
     def _is_under_way(self, source: int, dest: int, tag: int, context: int) -> bool:
-        arrive = self.endpoints[dest].arrive
         return any(
-            action == arrive and matches(item, source, tag, context)
-            for action, item in map(unwrapped, self.loop.due())
+            action is self.arrivals[dest] and matches(message, source, tag, context)
+            for action, *message in map(unwrapped, self.loop.arrivals())
         )
 
     def _end(self) -> None:
