@@ -108,8 +108,8 @@ class Memory:
             return mmap.mmap(self.fd, length, offset=start)
         except OSError as error:
             raise MemoryError(
-                f"can't map {length / 1e6:.0f} MB for messages: {error.strerror}; is the address space "
-                "limited (ulimit -v)?"
+                f"can't map {length / 1e6:.0f} MB for messages: {error.strerror}; is the address "
+                "space limited (ulimit -v)?"
             ) from error
 
     def close(self) -> None:

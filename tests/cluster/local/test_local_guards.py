@@ -1,5 +1,6 @@
 """Whoever waits is released: by a stop, by a death. And who can never go on is found out."""
 
+import itertools
 import os
 import signal
 import time
@@ -283,7 +284,7 @@ def test_metrics_and_snapshots_come_out():
     steps = [s.step for s in snapshots]
     assert steps[:8] == list(range(8))
     gaps = np.diff(steps[7:])
-    assert all(later % earlier == 0 for earlier, later in zip(gaps, gaps[1:], strict=False))
+    assert all(later % earlier == 0 for earlier, later in itertools.pairwise(gaps))
 
 
 def test_waiting_for_a_lock_and_for_a_message_is_in_the_trace():

@@ -165,7 +165,7 @@ def test_a_receiver_far_behind_gets_everything():
 
 def test_a_receive_may_time_out():
     def program(comm):
-        with pytest.raises(Timeout, match="waited 0.01 s for a message from rank 1, tag 3"):
+        with pytest.raises(Timeout, match=r"waited 0.01 s for a message from rank 1, tag 3"):
             comm.recv(1, 3, timeout=0.01)
         with pytest.raises(Timeout, match="for a message from any rank"):
             comm.recv(timeout=0)
