@@ -1,8 +1,8 @@
 """Hogwild!: many workers descend on one vector in shared memory, and none locks it.
 
-Source: F. Niu, B. Recht, C. Ré, S. J. Wright, "Hogwild!: A Lock-Free Approach to Parallelizing
-Stochastic Gradient Descent", NIPS 2011, arXiv 1106.5730: algorithm 1 (`hogwild`), and what
-section 6 compares it with, AIG (`locked`) and RR (`round_robin`), which is that of J. Langford,
+Source: B. Recht, C. Ré, S. J. Wright, F. Niu, "Hogwild!: A Lock-Free Approach to Parallelizing
+Stochastic Gradient Descent", NIPS 2011, arXiv 1106.5730: algorithm 1 (`hogwild`), and what its
+experiments compare it with: AIG (`locked`) and RR (`round_robin`), the latter from J. Langford,
 A. J. Smola, M. Zinkevich, "Slow Learners are Fast", NIPS 2009, arXiv 0911.0491.
 
 A step reads the model, works, and stores what it has computed. Between reading and storing others
@@ -11,13 +11,16 @@ is overwritten, so an update may be lost. On real processes both happen when the
 virtual time they happen because `comm.work` stands between: `problem.seconds` between the reading
 and the write, and the share `window` of it between the write's load and its store. (NumPy loads all
 coordinates of a sample, adds, and stores them all, which takes about a tenth of the gradient's
-time.) Two things to know of virtual time. Ranks whose samples cost the same march in step there
-and meet at every write; a slowdown that varies, such as Exponential, lets them drift apart, as real
-ones do. And it has no caches: a write costs the same whether or not another rank has just written
-there, which is what keeps dense problems from gaining on a real machine.
+time.)
 
-Departures: all coordinates of a sample are written, as in the paper's experiments, rather than one
-at random; AIG has a lock a coordinate, `locked` one for the vector; the data are sharded.
+Three things to know of virtual time. Ranks that share memory are no network apart: give Simulated
+a Network(latency=0.0). Ranks whose samples cost the same march in step there and meet at every
+write; a slowdown that varies, such as Exponential, lets them drift apart, as real ones do. And it
+has no caches: a write costs the same whether or not another rank has just written there, which is
+what keeps dense problems from gaining on a real machine.
+
+Departures: AIG has a lock for each coordinate, `locked` one for the vector; and each rank draws
+its samples from a shard of its own.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from ddml_kit.problems.logistic import Logistic
 from ddml_kit.problems.synthetic import sparse_logistic
 from ddml_kit.training.hogwild import hogwild
 from ddml_kit.training.hogwild_compiled import hogwild_compiled
-from ddml_kit.training.kernels import logistic
+from ddml_kit.training.kernels import logistic, rows
 
 
 def text(samples=320, features=200, nonzeros=7, exponent=1.1):
@@ -52,6 +52,15 @@ def test_rows_as_stored_or_in_an_order_drawn_once():
     stored = descend(1, drawn, shuffle=False).results[0]
     np.testing.assert_array_equal(shuffled.w, stored.w)
     assert not np.array_equal(shuffled.w, descend(1, problem, shuffle=False).results[0].w)
+
+
+def test_steps_shrink_from_pass_to_pass():
+    problem = text()
+    w, x = problem.initial(), problem.x
+    for lr in (0.5, 0.25, 0.125):
+        logistic.sgd(w, x.values, x.indices, x.indptr, problem.y, lr)
+    result = descend(1, problem, passes=3, decay=0.5, shuffle=False).results[0]
+    np.testing.assert_array_equal(result.w, w)
 
 
 def test_names_of_features_make_no_difference():
@@ -198,8 +207,10 @@ def test_machine_code_is_compiled_once_and_found_again():
     problem = text()
     descend(2, problem)
     descend(1, problem, shuffle=False)
-    assert len(logistic.sgd.signatures) == 1
-    assert len(logistic.sgd_written_back.signatures) == 1
+    # Arguments are read-only; what a program makes for itself is not.
+    Simulated(1).run(lambda comm: hogwild_compiled(comm, text(), passes=1, lr=0.5))
+    for kernel in (logistic.sgd, logistic.sgd_written_back, rows.count, rows.lay):
+        assert len(kernel.signatures) == 1
     in_a_new_interpreter(
         "import numpy as np\n"
         "from ddml_kit.training.kernels.logistic import sgd\n"
