@@ -9,9 +9,8 @@ A step reads the model, works, and stores what it has computed. Between reading 
 write, so the gradient is stale; and what they store between the load and the store of one addition
 is overwritten, so an update may be lost. On real processes both happen when the machine wants. In
 virtual time they happen because `comm.work` stands between: `problem.seconds` between the reading
-and the write, and the share `window` of it between the write's load and its store. (NumPy loads all
-coordinates of a sample, adds, and stores them all, which takes about a tenth of the gradient's
-time.)
+and the write, and the share `window` of it between the write's load and its store. (NumPy too loads
+all coordinates of a sample, adds, and stores them all; that takes more than a tenth of the time.)
 
 Three things to know of virtual time. Ranks that share memory are no network apart: give Simulated
 a Network(latency=0.0). Ranks whose samples cost the same march in step there and meet at every

@@ -5,14 +5,15 @@ shared vector itself. Three things make it fast; each leaves the algorithm what 
 
 - The rows of a shard are laid in memory in the order in which they will be read. Rows in random
   order cost a cache miss each, which is most of what other implementations spend.
-- Features are numbered by falling frequency, so that the hot ones share cache lines: fewer lines
-  are moved from core to core.
-- Each worker keeps a copy of the hottest coordinates and writes its changes back by turns. With
-  plain stores two workers are slower than one on data with Zipf frequencies, since each sample
-  waits for some 30 cache lines that the other has just written. A coordinate is written back
-  after about as many changes, however hot it is: after `delay` samples the hottest BLOCK, half as
-  often those up to twice as far down, and so on; 1/frequency under Zipf's law. Writing all of
-  them back every few hundred samples instead makes many workers overshoot together and diverge.
+- Features are numbered by falling frequency, so that the hot ones share cache lines. Of the lines
+  that a sample of 75 among 47,236 Zipf features touches, two workers have to fetch 23 from each
+  other, and 37 where features are numbered at random.
+- Each worker keeps a copy of the hottest coordinates and writes its changes back by turns; with
+  plain stores alone two workers are slower than one. With copies of 16,384 coordinates it is 3
+  lines a sample. A coordinate is written back after about as many changes, however hot it is:
+  after `delay` samples the hottest BLOCK, half as often those up to twice as far down, and so on,
+  which is 1/frequency under Zipf's law. (Writing back all of them every few hundred samples costs
+  as little, but four workers then overshoot together, and diverge.)
   The write-back is as unlocked as any other store. The copies lie in the shared vector behind the
   model, where no other worker looks, so that the inner loop knows one array only.
 """
