@@ -42,7 +42,7 @@ def test_scipy_shares_the_memory() -> None:
 
 
 def test_entries_given_twice_are_added_up() -> None:
-    twice = scipy.sparse.coo_array(([1.0, 2.0, 4.0], ([0, 0, 1], [3, 3, 0])), shape=(2, 4))
+    twice = scipy.sparse.csr_array(([1.0, 2.0, 4.0], [3, 3, 0], [0, 2, 3]), shape=(2, 4))
     rows = Rows.from_scipy(twice)
     np.testing.assert_array_equal(rows[0].indices, [3])
     np.testing.assert_array_equal(rows[0].values, [3.0])
@@ -96,10 +96,11 @@ def test_a_pickle_carries_only_the_slice() -> None:
 
 
 def test_adding_writes_the_support_only() -> None:
-    w = np.full(6, np.nan, np.float32)
+    w = np.full(6, -0.0, np.float32)  # which adding 0 would turn into 0
     w[[1, 4]] = 1
-    Sparse(np.array([4, 1], np.int32), np.array([2, 3], np.float32)).add_to(w, -0.5)
-    np.testing.assert_array_equal(w, np.array([np.nan, -0.5, np.nan, np.nan, 0, np.nan]))
+    Sparse(np.array([4, 1], np.int32), np.array([2, 3], np.float32)).add_to(w, 0.5)
+    np.testing.assert_array_equal(w, [0, 2.5, 0, 0, 2, 0])
+    np.testing.assert_array_equal(np.signbit(w), [True, False, True, True, False, True])
     assert w.dtype == np.float32
 
 
