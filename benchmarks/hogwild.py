@@ -29,7 +29,7 @@ from ddml_kit.training.hogwild_compiled import RacedCompiled, Ready, descend
 ROWS, FEATURES, NONZEROS = 180_000, 47_236, 75
 PASSES, LR = 2, 0.5
 ROUNDS = 7
-CHUNK, DELAY, HOT = 1 << 20, 64, 16384  # a call a pass
+CHUNK, DELAY, HOT = 1 << 20, 128, 16384  # a call a pass
 
 
 def main() -> None:
@@ -89,7 +89,7 @@ def main() -> None:
             f"renumbering them takes {duration(preparing)} on 2 workers, once; with it `sklearn` "
             f"is {with_preparing(seconds, preparing):.2f}.",
             f"2 workers, one model: the {HOT} most frequent coordinates are written back by "
-            f"turns, the hottest after {DELAY} samples; `plain stores`: all at once.",
+            f"turns, the hottest after {DELAY // 2} samples; `plain stores`: all at once.",
         ),
     )
 

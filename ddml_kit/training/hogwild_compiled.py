@@ -10,10 +10,10 @@ shared vector itself. Three things make it fast; each leaves the algorithm what 
   other, and 37 where features are numbered at random.
 - Each worker keeps a copy of the hottest coordinates and writes its changes back by turns; with
   plain stores alone two workers are slower than one. With copies of 16,384 coordinates it is 3
-  lines a sample. A coordinate is written back after about as many changes, however hot it is:
-  after `delay` samples the hottest BLOCK, half as often those up to twice as far down, and so on,
-  which is 1/frequency under Zipf's law. (Writing back all of them every few hundred samples costs
-  as little, but four workers then overshoot together, and diverge.)
+  lines a sample. The coordinate that is r-th in frequency is written back about every r/2
+  samples; under Zipf's law, that is after about as many changes whichever it is. (Writing all of
+  them back every few hundred samples costs as little, but four workers then overshoot together,
+  and diverge.)
   The write-back is as unlocked as any other store. The copies lie in the shared vector behind the
   model, where no other worker looks, so that the inner loop knows one array only.
 """
@@ -32,7 +32,6 @@ from ddml_kit.training.hogwild import check
 from ddml_kit.training.kernels import logistic, rows
 
 LINE = 16  # float32 in a cache line of 64 bytes
-BLOCK = 8 * LINE  # coordinates that are written back every time
 
 
 class RacedCompiled(NamedTuple):
@@ -58,15 +57,16 @@ def hogwild_compiled(
     decay: float = 1.0,
     shuffle: bool = True,
     chunk: int = 16384,
-    delay: int = 64,
+    delay: int = 128,
     hot: int = 16384,
 ) -> RacedCompiled:
     """`passes` over each rank's shard without a lock, in float32 and with no regulariser.
 
     lr: multiplied by `decay` after each pass. shuffle: visit the rows in an order drawn once from
     the stream "batches"; else as they are stored. chunk: samples a call of the machine code.
-    delay: samples after which the hottest coordinates are written back. hot: how many coordinates
-    a worker has a copy of; with 0, or one rank, every store goes to the model itself.
+    delay: samples of all workers together after which the hottest coordinates are written back.
+    hot: how many coordinates a worker has a copy of; with 0, or one rank, every store goes to the
+    model itself.
     In virtual time a call happens in an instant and then lasts as long as its gradients.
     """
     check(lr, decay)
@@ -122,7 +122,8 @@ class Ready:
         self._place = _by_frequency(comm, shard.x)  # of each coordinate in the vector
         self._copy = model + comm.rank * room  # where the rank's own begins
         self._agreed = np.zeros(hot, np.float32)
-        self._delay = delay
+        self._delay = max(1, delay // comm.size)
+        self._block = max(LINE, 2 * self._delay)
         own = np.where(self._place < hot, self._place + np.int32(self._copy), self._place)
         self.rows = _laid(shard.x, order, own, len(self._w))
         self.step(self.batch(0, 0), 0.0)  # compiles
@@ -135,7 +136,7 @@ class Ready:
         """A step for each sample of the batch; at its end all is written back."""
         arrays = batch.x.values, batch.x.indices, batch.x.indptr, batch.y
         if len(self._agreed):
-            own = self._copy, self._agreed, self._delay, BLOCK
+            own = self._copy, self._agreed, self._delay, self._block
             logistic.sgd_written_back(self._w, *arrays, lr, *own)
         else:
             logistic.sgd(self._w, *arrays, lr)
