@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
-from ddml_kit.cluster.errors import ClusterError, Deadlock, RankFailed
+from ddml_kit.cluster.errors import ClusterError, Deadlock, RankFailed, reason
 from ddml_kit.cluster.local.books import Books
 from ddml_kit.cluster.local.crew import Crew, why
 from ddml_kit.cluster.local.outbox import End, Ready, Value, take
 from ddml_kit.cluster.local.wiring import Wiring
-from ddml_kit.cluster.local.worker import START, describe
+from ddml_kit.cluster.local.worker import START
 from ddml_kit.cluster.run import Badge, Run
 
 READ = selectors.EVENT_READ
@@ -201,7 +201,7 @@ class Watch:
             self._hang_up(rank)
             return
         except Exception as error:  # all but a value are made of the kit's own types
-            message = Value(Unreadable(describe(error)))
+            message = Value(Unreadable(reason(error)))
         if isinstance(message, Ready):
             self._ready.add(rank)
             self._start_if_all_are_ready()
@@ -222,8 +222,8 @@ class Watch:
             )
         elif end.how == "returned" and isinstance(self.books.values[rank], Unreadable):
             self.books.ends[rank] = end._replace(how="failed")
-            reason = f"its result can't be unpacked in the parent ({self.books.values[rank].why})"
-            self._fail(RankFailed(rank, reason, end.seconds), None)
+            text = f"its result can't be unpacked in the parent ({self.books.values[rank].why})"
+            self._fail(RankFailed(rank, text, end.seconds), None)
         elif end.how == "stopped":
             self._fail(RankFailed(rank, why(-signal.SIGTERM), end.seconds), None)
 

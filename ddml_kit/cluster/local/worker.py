@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ddml_kit.cluster.comm import Comm
-from ddml_kit.cluster.errors import Stopped
+from ddml_kit.cluster.errors import Stopped, reason
 from ddml_kit.cluster.local.endpoint import LocalEndpoint
 from ddml_kit.cluster.local.freight import Freight
 from ddml_kit.cluster.local.guards import compute_with_one_thread, kill_self
@@ -84,16 +84,10 @@ def work(rank: int, task: Task, connection: Connection) -> None:
         outbox.put(End("stopped", clock.now(), _events(endpoint)))
     except BaseException as error:
         _be_left_alone()
-        end = End("failed", clock.now(), _events(endpoint), describe(error), _traceback(error))
+        end = End("failed", clock.now(), _events(endpoint), reason(error), _traceback(error))
         with contextlib.suppress(Exception):
             outbox.put(Value(error))
         outbox.put(end)
-
-
-def describe(error: BaseException) -> str:
-    """ "ValueError: text", or the type alone where there is no text."""
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def leave(code: int) -> NoReturn:
@@ -124,7 +118,7 @@ def _deliver(outbox: Outbox, result: Any, end: End) -> None:
         end = end._replace(
             how="failed",
             reason=f"its result, a {kind}, can't be sent to the parent: a result must pickle "
-            f"({describe(error)})",
+            f"({reason(error)})",
         )
     outbox.put(end)
 
