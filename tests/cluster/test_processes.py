@@ -59,10 +59,13 @@ def test_what_a_cell_defines_just_works():
         np.testing.assert_array_equal(array, [0, 1, 2])
 
 
-def test_a_script_needs_no_main_guard(tmp_path):
+@pytest.mark.parametrize("forks", [launch.FORKS, False])
+def test_a_script_needs_no_main_guard(tmp_path, forks):
     script = tmp_path / "script.py"
     script.write_text(
+        "from ddml_kit.cluster.local import launch\n"
         "from ddml_kit.cluster.processes import Processes\n"
+        f"launch.FORKS = {forks}\n"
         "print('once')\n"
         "def program(comm):\n"
         "    print('rank', comm.rank)\n"

@@ -11,6 +11,7 @@ import errno
 import os
 import pickle
 import socket
+import struct
 import threading
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ import cloudpickle
 import numpy as np
 
 INLINE = 16_000  # bytes; a message of up to this much is one write, which no kill can cut
+WORD = struct.Struct("=q")
 MEMFD = hasattr(os, "memfd_create")
 
 
@@ -65,19 +67,18 @@ class Outbox:
             pickled = cloudpickle.dumps(message, 5, buffer_callback=buffers.append)
         parts = [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
         sizes = [part.nbytes for part in parts]
-        memory = write_memory(parts) if MEMFD and sum(sizes) > INLINE else None
-        head = pickle.dumps((sizes, memory is not None))
+        if sum(sizes) <= INLINE or not MEMFD:
+            message = b"".join([_head(len(sizes), sizes), *parts])
+            with self._lock:
+                self._connection.send_bytes(message)
+            return
+        memory = write_memory(parts)
         try:
             with self._lock:
-                if memory is None:
-                    body = b"".join(parts)
-                    self._connection.send_bytes(len(head).to_bytes(4, "little") + head + body)
-                else:
-                    self._connection.send_bytes(len(head).to_bytes(4, "little") + head)
-                    _send_descriptor(self._connection, memory)
+                self._connection.send_bytes(_head(-len(sizes), sizes))
+                _send_descriptor(self._connection, memory)
         finally:
-            if memory is not None:
-                os.close(memory)
+            os.close(memory)
 
 
 def take(connection: Connection) -> Any:
@@ -87,16 +88,23 @@ def take(connection: Connection) -> Any:
     """
     try:
         data = memoryview(connection.recv_bytes())
-        start = 4 + int.from_bytes(data[:4], "little")
-        sizes, in_memory = pickle.loads(data[4:start])
-        if in_memory:
+        [count] = WORD.unpack_from(data)
+        body = WORD.size * (1 + abs(count))
+        sizes = data[WORD.size : body].cast("q")
+        parts: Sequence[Any]
+        if count < 0:
             parts = _receive_memory(connection, sizes)
         else:
-            bounds = accumulate([start, *sizes])
-            parts = [memoryview(bytearray(data[a:b])) for a, b in pairwise(bounds)]
+            bounds = accumulate(sizes, initial=body)
+            parts = [bytearray(data[a:b]) for a, b in pairwise(bounds)]
     except OSError as error:  # the worker's end broke off
         raise EOFError from error
     return pickle.loads(parts[0], buffers=parts[1:])
+
+
+def _head(count: int, sizes: Sequence[int]) -> bytes:
+    """How many parts (negative: they are in memory), and the bytes of each."""
+    return struct.pack(f"={1 + len(sizes)}q", count, *sizes)
 
 
 def write_memory(parts: Sequence[memoryview], align: int = 1) -> int:
