@@ -39,6 +39,7 @@ def test_the_sparse_gradient_is_the_dense_one(classes, dtype, atol, batch_size) 
     ):
         gradient = sparse.gradient(w, here)
         assert isinstance(gradient, Sparse)
+        assert gradient.values.dtype == dtype
         np.testing.assert_allclose(gradient.dense(sparse.dim), dense.gradient(w, there), atol=atol)
     assert sparse.loss(w) == pytest.approx(dense.loss(w), rel=1e-6)
     assert sparse.accuracy(w) == dense.accuracy(w)
