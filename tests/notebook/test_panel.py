@@ -62,7 +62,7 @@ def panel():
 
 def press(panel: Panel, press: str, **more: Any) -> None:
     """What the page sends when a button is pressed."""
-    settings = dict(panel.front.settings)
+    settings = dict(panel.front.settings["values"])
     panel.front._handle_custom_msg({"press": press, "settings": settings, **more}, [])
 
 
@@ -88,7 +88,12 @@ def test_a_knob_changes_the_result(panel: Panel) -> None:
 def test_a_call_takes_the_first_values_of_the_other_knobs(panel: Panel) -> None:
     panel.run(workers=8)
     assert panel.run(rate=0.5).size == 2
-    assert panel.front.settings == {"workers": 2, "rate": 0.5, "steps": 10, "broken": False}
+    assert panel.front.settings["values"] == {
+        "workers": 2,
+        "rate": 0.5,
+        "steps": 10,
+        "broken": False,
+    }
 
 
 @pytest.mark.parametrize(
@@ -106,10 +111,11 @@ def test_a_call_with_what_no_knob_takes_gets_a_sentence(panel, settings, sentenc
 
 def test_pressing_run_is_the_same_as_a_call(panel: Panel) -> None:
     called = panel.run(workers=4)
-    press(panel, "run")
+    press(panel, "run", settings={**panel.front.settings["values"], "rate": 0.1})
     assert panel.front.state["busy"]
     panel.wait()
     assert not panel.front.state["busy"]
+    assert panel.front.settings["turn"] == 1  # the page knows: its own knobs are left alone
     assert panel.runs[1].run.trace == called.trace
     np.testing.assert_array_equal(panel.runs[1].curve.value, panel.runs[0].curve.value)
 
@@ -168,7 +174,8 @@ def test_equal_runs_get_different_labels(panel: Panel) -> None:
 def test_a_preset_sets_the_knobs_and_runs(panel: Panel) -> None:
     press(panel, "preset", name="fast")
     panel.wait()
-    assert panel.runs[0].settings["rate"] == panel.front.settings["rate"] == 0.5
+    assert panel.runs[0].settings["rate"] == 0.5
+    assert panel.front.settings == {"values": panel.runs[0].settings, "turn": 1}
 
 
 def endless(comm) -> None:
@@ -250,7 +257,7 @@ def test_a_failure_is_a_sentence_on_the_page_and_an_error_in_a_call(panel: Panel
     assert "in descend" in alert["details"]
     [kept] = panel.runs
     assert (kept.ended, kept.answers, panel.labels) == ("failed", {}, ["workers 2 (failed)"])
-    press(panel, "run", settings={**panel.front.settings, "broken": True})
+    press(panel, "run", settings={**panel.front.settings["values"], "broken": True})
     panel.wait()
     assert panel.front.state["alert"] == alert
     panel.run()

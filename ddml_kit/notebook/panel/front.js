@@ -1,9 +1,12 @@
 // The face of a dashboard: knobs, buttons, answers, runs, and two plotly figures.
 // Python owns the state; this file shows it and tells Python what was pressed.
-// plotly.js comes before this text in the module and has set window.Plotly.
 
 function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
+  // A key pressed on a knob is no shortcut of JupyterLab, which looks for this on the very element.
+  if (["button", "input", "select", "summary"].includes(tag)) {
+    node.setAttribute("data-lm-suppress-shortcuts", "true");
+  }
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (value === true) node.setAttribute(name, "");
@@ -102,16 +105,27 @@ function widen(axis, values) {
   }
 }
 
+// plotly.js, from the text that Python sends along: once a page, and not in this module, which has
+// to be there at once (anywidget gives a module two seconds, and plotly.js is five megabytes).
+function plotly(text) {
+  window.ddmlPlotly ??= new Promise((resolve, reject) => {
+    const src = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    document.head.append(element("script", { src, onload: resolve, onerror: reject }));
+  });
+  return window.ddmlPlotly;
+}
+
 // A plotly figure that keeps the width of its place.
-function plot(holder) {
+function plot(holder, ready) {
   let figure = null;
   const draw = () => {
-    if (figure && holder.clientWidth) {
+    if (figure && holder.clientWidth && window.Plotly) {
       Plotly.react(holder, figure.data, { ...figure.layout, autosize: true }, figure.config);
     }
   };
   const observer = new ResizeObserver(draw);
   observer.observe(holder);
+  ready.then(draw);
   return {
     show(next) {
       figure = next;
@@ -122,7 +136,7 @@ function plot(holder) {
     },
     end() {
       observer.disconnect();
-      Plotly.purge(holder);
+      window.Plotly?.purge(holder);
     },
   };
 }
@@ -132,7 +146,7 @@ function plot(holder) {
 function render({ model, el }) {
   const spec = model.get("spec");
   const id = `ddml-${++made}`;
-  let settings = { ...model.get("settings") };
+  let settings = {};
   const press = (name, more = {}) => model.send({ press: name, settings, ...more });
 
   const shows = {};
@@ -147,14 +161,14 @@ function render({ model, el }) {
   const fields = [...groups].map(([group, rows]) =>
     element("fieldset", {}, ...(group ? [element("legend", {}, group)] : []), ...rows));
 
-  const run = element("button", { class: "main", onclick: () => press("run") }, "▶ Run");
+  const run = element("button", { class: "main", onclick: start }, "▶ Run");
   const stop = element("button", { onclick: () => press("stop") }, "■ Stop");
   const clear = element("button", { onclick: () => press("clear") }, "Clear");
   const progress = element("progress", { max: 1, value: 0, "aria-label": "progress of the run" });
   const status = element("div", { class: "status", role: "status" });
   const alert = element("div", { class: "alert", role: "alert", hidden: true });
   const presets = spec.presets.map((name) =>
-    element("button", { onclick: () => press("preset", { name }) }, name));
+    element("button", { onclick: () => { showSettings(); wait(); press("preset", { name }); } }, name));
   const tries = element("section", { "aria-label": "settings to try", hidden: !presets.length },
     element("h4", {}, "Try"), element("div", { class: "buttons wrap" }, ...presets));
   const list = element("ul");
@@ -181,15 +195,28 @@ function render({ model, el }) {
     element("div", { class: "bar" }, element("h4", {}, spec.value), badge, over),
     curveHolder, caption, timelineHolder);
 
-  // JupyterLab must not take a key that is meant for a knob for one of its shortcuts.
-  el.append(element("div", { class: "ddml-dashboard", "data-lm-suppress-shortcuts": "true" },
+  el.append(element("div", { class: "ddml-dashboard" },
     element("div", { class: "columns" }, side, main)));
 
-  const curve = plot(curveHolder);
-  const timeline = plot(timelineHolder);
+  const ready = plotly(model.get("plotlyjs"));
+  const curve = plot(curveHolder, ready);
+  const timeline = plot(timelineHolder, ready);
+
+  function start() {
+    // What Python will say of these settings is then nothing new, and leaves the knobs alone, which
+    // may have been moved again by then.
+    model.set("settings", { values: settings, turn: model.get("settings").turn });
+    wait();
+    press("run");
+  }
+
+  function wait() { // until Python, which may be busy with a cell, has taken notice
+    [run, ...presets].forEach((button) => { button.disabled = true; });
+    status.textContent = "starting …";
+  }
 
   function showSettings() {
-    settings = { ...model.get("settings") };
+    settings = { ...model.get("settings").values };
     for (const [name, value] of Object.entries(settings)) shows[name](value);
   }
 
@@ -217,16 +244,16 @@ function render({ model, el }) {
     badge.hidden = !state.badge;
     showOver(state.over);
     runs.hidden = !state.runs.length;
-    list.replaceChildren(...state.runs.map((kept, k) => element("li", {},
+    list.replaceChildren(...state.runs.map((kept) => element("li", {},
       element("button", {
-        class: "kept", "aria-pressed": String(k === state.shown),
+        class: "kept", "aria-pressed": String(kept.number === state.shown),
         onclick: () => press("show", { number: kept.number }),
       }, swatch(kept.line), element("span", { class: "name" }, kept.label),
         element("span", { class: "answer" }, kept.answer)),
       element("button", {
         class: "remove", "aria-label": `remove ${kept.label}`, onclick: () => press("remove", { number: kept.number }),
       }, "×"))));
-    const shown = state.runs[state.shown];
+    const shown = state.runs.find((kept) => kept.number === state.shown);
     caption.replaceChildren(...(shown
       ? [swatch(shown.line), element("h4", {}, `What the workers did: ${shown.label}`)] : []));
   }

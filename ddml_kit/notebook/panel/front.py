@@ -20,11 +20,12 @@ _HERE = Path(__file__).parent
 class Front(anywidget.AnyWidget):
     """State of the page. curve, timeline: figures as JSON text, "null" for none."""
 
-    _esm = get_plotlyjs() + (_HERE / "front.js").read_text(encoding="utf8")
+    _esm = (_HERE / "front.js").read_text(encoding="utf8")
     _css = (_HERE / "front.css").read_text(encoding="utf8")
 
+    plotlyjs = traitlets.Unicode(get_plotlyjs()).tag(sync=True)
     spec = traitlets.Dict().tag(sync=True)  # knobs, presets, value: fixed
-    settings = traitlets.Dict().tag(sync=True)  # the knobs' values as Python set them last
+    settings = traitlets.Dict().tag(sync=True)  # values of the knobs; turn: of setting them here
     state = traitlets.Dict().tag(sync=True)  # buttons, progress, messages, answers, runs
     curve = traitlets.Unicode("null").tag(sync=True)
     live = traitlets.Dict().tag(sync=True)  # x, y, line of the run under way, or empty

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import threading
 import traceback
@@ -13,13 +12,13 @@ from typing import Any, Literal
 
 from ddml_kit.cluster.errors import RankFailed
 from ddml_kit.cluster.run import Run, Running
-from ddml_kit.notebook.figures import Figure, curves, style, timeline
-from ddml_kit.notebook.knobs import Choice, Knob, Slider
+from ddml_kit.notebook.figures.curves import Over
+from ddml_kit.notebook.panel import view
 from ddml_kit.notebook.panel.follow import Glimpse, Outcome, follow
 from ddml_kit.notebook.panel.front import Front
 from ddml_kit.notebook.panel.plan import Plan
-from ddml_kit.notebook.panel.runs import Kept, to_csv, unique
-from ddml_kit.notebook.units import seconds_text, unit_for
+from ddml_kit.notebook.panel.runs import Kept, to_csv
+from ddml_kit.notebook.units import count_text, seconds_text
 
 
 class Attempt:
@@ -39,6 +38,7 @@ class Attempt:
                 running.stop()
 
     def stop(self) -> None:
+        """End the run soon, or as soon as it begins; from any thread."""
         with self._lock:
             self._stopped = True
             if self._running is not None:
@@ -55,18 +55,16 @@ class Panel:
         self._thread: threading.Thread | None = None
         self._kept: list[Kept] = []
         self._count = 0
-        self._shown = -1
-        self._over: str = "seconds"
-        self._alert: dict[str, str] | None = None
+        self._shown: Kept | None = None
+        self._over: Over = "seconds"
+        self._alert: Mapping[str, str] | None = None
+        # Complete from the first message on: a page may ask for the state at any moment.
         self.front = Front(
-            spec={
-                "knobs": [_face(knob) for knob in plan.knobs],
-                "presets": list(plan.presets),
-                "value": plan.value,
-            },
-            settings=plan.settle({}),
+            spec=view.spec(plan),
+            settings={"values": plan.settle({}), "turn": 0},
+            state=view.state(plan, [], None, self._over),
+            curve=view.curves_of(plan, [], None, self._over),
         )
-        self._draw()
         self.front.on_msg(self._pressed)
 
     # ------------------------------------------------------------ what a learner calls
@@ -77,25 +75,16 @@ class Panel:
         A run under way is stopped before. Raises ValueError for a setting that no knob takes, and
         what `Running.result` raises.
         """
-        chosen = self._plan.settle(settings)
-        self.stop()
-        attempt = self._enter(chosen)
+        attempt = self._enter(self._turn(settings))
         try:
-            run = self._work(attempt)
+            return self._work(attempt)
         except BaseException:
             attempt.stop()
             raise
-        return run
 
     def start(self, **settings: Any) -> None:
-        """The same, without waiting for the end: as pressing Run."""
-        chosen = self._plan.settle(settings)
-        self.stop()
-        attempt = self._enter(chosen)
-        self._thread = threading.Thread(
-            target=self._work_aside, args=(attempt,), name="dashboard", daemon=True
-        )
-        self._thread.start()
+        """The same, without waiting for the end."""
+        self._work_aside(self._enter(self._turn(settings)))
 
     def wait(self) -> None:
         """Wait until the run that was started beside the notebook has ended, if there is one."""
@@ -116,17 +105,13 @@ class Panel:
     @property
     def labels(self) -> Sequence[str]:
         """What tells the runs kept apart, as in the legend."""
-        told = self._plan.labels([kept.settings for kept in self._kept])
-        if len({kept.run.badge for kept in self._kept}) > 1:
-            told = [f"{label}, {k.run.badge}" for label, k in zip(told, self._kept, strict=True)]
-        notes = [f" ({kept.ended})" if kept.ended else "" for kept in self._kept]
-        return unique([label + note for label, note in zip(told, notes, strict=True)])
+        return view.labels(self._plan, self._kept)
 
     def clear(self) -> None:
-        """Forget all runs."""
+        """Forget all runs that have ended."""
         with self._lock:
             self._kept.clear()
-            self._count, self._shown, self._alert = 0, -1, None
+            self._count, self._shown, self._alert = 0, None, None
             self._draw()
 
     def to_csv(self, path: str | os.PathLike) -> None:
@@ -139,13 +124,10 @@ class Panel:
         self.front.close()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """The widget, and words for where there is none; the same whatever has been run."""
         bundle = self.front._repr_mimebundle_()
-        words = repr(self)
-        return {
-            **(bundle[0] if bundle else {}),
-            "text/html": f"<p>{words}</p>",
-            "text/plain": words,
-        }
+        widget = bundle[0] if bundle else {}
+        return {**widget, "text/html": f"<p>{self!r}</p>", "text/plain": repr(self)}
 
     def __repr__(self) -> str:
         names = ", ".join(knob.label or knob.name for knob in self._plan.knobs)
@@ -153,27 +135,30 @@ class Panel:
 
     # ------------------------------------------------------------ a run
 
+    def _turn(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """All settings, shown on the knobs, wherever a learner has moved them meanwhile."""
+        chosen = self._plan.settle(settings)
+        self.stop()
+        with self._lock:
+            self.front.settings = {"values": chosen, "turn": self.front.settings["turn"] + 1}
+        return chosen
+
     def _enter(self, settings: Mapping[str, Any]) -> Attempt:
         attempt = Attempt(settings)
         with self._lock:
-            self._attempt = attempt
-            self._alert = None
-            self.front.settings = dict(settings)
+            self._attempt, self._alert = attempt, None
             self._state(status="starting …")
         return attempt
 
     def _work(self, attempt: Attempt) -> Run:
         """Launch, follow, keep; raises what ended the run."""
         plan, settings = self._plan, attempt.settings
-        line = style.line(self._count)
         try:
             total = plan.total(settings)
             running = plan.start(settings)
             attempt.began(running)
             outcome = follow(
-                running,
-                plan.evaluate(settings),
-                lambda glimpse: self._glimpse(glimpse, total, line),
+                running, plan.evaluate(settings), lambda glimpse: self._glimpse(glimpse, total)
             )
             self._keep(outcome, settings)
             if outcome.failure is not None:
@@ -191,10 +176,16 @@ class Panel:
                 self._draw()
 
     def _work_aside(self, attempt: Attempt) -> None:
-        try:
-            self._work(attempt)
-        except Exception:  # it has been shown; a thread has nobody to raise it to
-            return
+        """The same in a thread."""
+
+        def work() -> None:
+            try:
+                self._work(attempt)
+            except Exception:  # it is shown on the page; a thread has nobody to raise it to
+                return
+
+        self._thread = threading.Thread(target=work, name="dashboard", daemon=True)
+        self._thread.start()
 
     def _keep(self, outcome: Outcome, settings: Mapping[str, Any]) -> None:
         run = outcome.run
@@ -208,87 +199,49 @@ class Panel:
         answers = {} if ended else self._plan.read(run, outcome.curve, settings)
         light = dataclasses.replace(run, snapshots=())
         with self._lock:
-            self._kept.append(Kept(light, outcome.curve, settings, answers, self._count, ended))
+            self._shown = Kept(light, outcome.curve, settings, answers, self._count, ended)
+            self._kept.append(self._shown)
             self._count += 1
-            self._shown = len(self._kept) - 1
 
     # ------------------------------------------------------------ what is shown
 
-    def _glimpse(self, glimpse: Glimpse, total: int | None, line: Mapping[str, object]) -> None:
-        """Show how far the run under way is; runs in its thread."""
+    def _glimpse(self, glimpse: Glimpse, total: int | None) -> None:
+        """Show how far the run under way is; called by whoever drives it."""
         curve = glimpse.curve
-        step, seconds = int(curve.step[-1]) + 1, float(curve.seconds[-1])
+        step = int(curve.step[-1]) + 1
+        status, progress = f"step {count_text(step)}", None
+        if glimpse.evaluated is not None:
+            status, progress = f"evaluating {self._plan.value}", glimpse.evaluated
+        elif total:
+            status, progress = f"{status} of {count_text(total)}", min(1.0, step / total)
+        now = {
+            self._plan.value: f"{curve.value[-1]:.3g}",
+            "after": seconds_text(float(curve.seconds[-1])),
+        }
         with self._lock:
-            x = curve.seconds * self._unit(seconds) if self._over == "seconds" else curve.step
-            y = [value if abs(value) < float("inf") else None for value in curve.value.tolist()]
-            self.front.live = {"x": x.tolist(), "y": y, "line": dict(line)}
-            if glimpse.evaluated is None:
-                status = f"step {step:,}" + (f" of {total:,}" if total else "")
-                progress = min(1.0, step / total) if total else None
-            else:
-                status, progress = f"evaluating {self._plan.value}", glimpse.evaluated
-            now = [(self._plan.value, f"{curve.value[-1]:.3g}"), ("after", seconds_text(seconds))]
+            self.front.live = view.live(curve, self._kept, self._count, self._over)
             self._state(status=status, progress=progress, answers=now)
-
-    def _unit(self, seconds: float) -> float:
-        """How many of the axis's units are a second, if the axis has to reach `seconds`."""
-        ends = [float(kept.curve.seconds[-1]) for kept in self._kept if len(kept.curve.seconds)]
-        return unit_for(max([seconds, *ends])).scale
 
     def _draw(self) -> None:
         """Show everything, as it is now."""
         with self._lock:
             self._draw_curves()
-            shown = self._kept[self._shown] if self._kept else None
-            figure = None if shown is None else timeline(shown.run)
-            self.front.timeline = _json(figure)
+            self.front.timeline = view.timeline_of(self._shown)
             self._state()
 
     def _draw_curves(self) -> None:
-        labels = self.labels
-        badges = {kept.run.badge for kept in self._kept}
-        figure = curves(
-            {label: kept.curve for label, kept in zip(labels, self._kept, strict=True)},
-            value=self._plan.value,
-            over="steps" if self._over == "steps" else "seconds",
-            badge=badges.pop() if len(badges) == 1 else None,
-            target=self._plan.target,
-            log=self._plan.log,
-        )
-        for k, kept in enumerate(self._kept):
-            width = 3.5 if k == self._shown else 2
-            figure.plot.data[k].line = {**style.line(kept.number), "width": width}
-        figure.plot.update_layout(showlegend=False, uirevision=self._over, yaxis_title=None)
-        self.front.curve = _json(figure)
+        self.front.curve = view.curves_of(self._plan, self._kept, self._shown, self._over)
 
-    def _state(
-        self,
-        status: str = "",
-        progress: float | None = None,
-        answers: Sequence[tuple[str, str]] | None = None,
-    ) -> None:
-        shown = self._kept[self._shown] if self._kept else None
-        if answers is None:
-            answers = list(shown.answers.items()) if shown else []
-        self.front.state = {
-            "busy": self._attempt is not None,
-            "status": status,
-            "progress": progress,
-            "alert": self._alert,
-            "answers": answers,
-            "badge": style.badge_text(shown.run) if shown and self._attempt is None else "",
-            "over": self._over,
-            "shown": self._shown,
-            "runs": [
-                {
-                    "number": kept.number,
-                    "label": label,
-                    "line": style.line(kept.number),
-                    "answer": next(iter(kept.answers.values()), ""),
-                }
-                for label, kept in zip(self.labels, self._kept, strict=True)
-            ],
-        }
+    def _state(self, **more: Any) -> None:
+        self.front.state = view.state(
+            self._plan,
+            self._kept,
+            self._shown,
+            self._over,
+            busy=self._attempt is not None,
+            alert=self._alert,
+            **more,
+        )
 
     # ------------------------------------------------------------ what was pressed
 
@@ -298,9 +251,13 @@ class Panel:
         if press == "stop":
             self._tell_stop()
         elif press == "run" and not busy:
-            self.start(**message["settings"])
+            self.wait()  # for the last moment of the former run's thread
+            settings = self._plan.settle(message["settings"])
+            with self._lock:  # no new turn: the page knows, and its knobs may have moved on
+                self.front.settings = {**self.front.settings, "values": settings}
+            self._work_aside(self._enter(settings))
         elif press == "preset" and not busy:
-            self.start(**{**self._plan.settle({}), **self._plan.presets[message["name"]]})
+            self.start(**self._plan.presets[message["name"]])
         elif press == "csv":
             self.front.send({"csv": self._csv()})
         elif press == "clear" and not busy:
@@ -309,15 +266,23 @@ class Panel:
             with self._lock:
                 self._over = message["axis"]
                 self._draw_curves()
-        elif press in ("show", "remove"):
-            with self._lock:
-                at = [kept.number for kept in self._kept].index(message["number"])
-                if press == "show":
-                    self._shown = at
-                else:
-                    del self._kept[at]
-                    self._shown = min(self._shown, len(self._kept) - 1)
-                self._draw()
+        elif press == "show":
+            self._show(message["number"])
+        elif press == "remove":
+            self._remove(message["number"])
+
+    def _show(self, number: int) -> None:
+        """Look at a run that was kept: its answers and its timeline."""
+        with self._lock:
+            self._shown = next((k for k in self._kept if k.number == number), self._shown)
+            self._draw()
+
+    def _remove(self, number: int) -> None:
+        with self._lock:
+            self._kept = [kept for kept in self._kept if kept.number != number]
+            if self._shown not in self._kept:
+                self._shown = self._kept[-1] if self._kept else None
+            self._draw()
 
     def _tell_stop(self) -> None:
         attempt = self._attempt
@@ -328,25 +293,8 @@ class Panel:
         return to_csv(self._kept, self.labels, self._plan.value)
 
 
-def _face(knob: Knob) -> dict[str, Any]:
-    """What the page has to know of a knob."""
-    face = {"name": knob.name, "label": knob.label or knob.name, "group": knob.group}
-    if isinstance(knob, Slider):
-        grid = knob.grid()
-        return {**face, "kind": "slider", "grid": grid, "texts": [knob.text(v) for v in grid]}
-    if isinstance(knob, Choice):
-        return {**face, "kind": "choice", "options": list(knob.options)}
-    return {**face, "kind": "toggle"}
-
-
 def _details(error: Exception) -> str:
     """The traceback that helps to mend it: the worker's own, or that of our thread."""
     if isinstance(error, RankFailed):
         return error.worker_traceback
     return "".join(traceback.format_exception(error))
-
-
-def _json(figure: Figure | None) -> str:
-    if figure is None:
-        return "null"
-    return json.dumps({**figure.data(), "words": repr(figure)})

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ddml_kit.cluster.run import Curve, Run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kept:
     """A run with its settings, its curve, and the answers that were read off it.
 
