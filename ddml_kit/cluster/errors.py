@@ -59,13 +59,13 @@ def reason(error: BaseException) -> str:
 
 
 def awaited_message(source: int, tag: int) -> str:
-    """What `recv` waits for, in words: "a message from rank 1 with tag 3"; ANY is negative."""
+    """What `recv` waits for, in words: "a message from rank 1, tag 3"; ANY is negative."""
     whom = "any rank" if source < 0 else f"rank {source}"
-    return f"a message from {whom} with {'any tag' if tag < 0 else f'tag {tag}'}"
+    return f"a message from {whom}" + (f", tag {tag}" if tag >= 0 else "")
 
 
 def deadlock_sentence(ranks: Mapping[int, str], most: int = 8) -> str:
-    """Who waits for whom: "rank 0 waits for a message from rank 1 with tag 3; rank 1 has finished".
+    """Who waits for whom: "rank 0 waits for a message from rank 1, tag 3; rank 1 has finished".
 
     ranks: a verb and its object for each rank, "waits for ..." or "has ...". Above `most` ranks
     those that wait come first, and the rest are counted.

@@ -13,7 +13,6 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -112,9 +111,6 @@ class Transient:
     def factor(self, rank: int, seconds: float, rng: np.random.Generator) -> float:
         """`slower` for this rank in this time, else 1."""
         return self.slower if rank == self.rank and self.start <= seconds < self.stop else 1.0
-
-
-NO_CRASHES: Mapping[int, float] = MappingProxyType({})
 
 
 def slowdown_factor(

@@ -122,8 +122,8 @@ class SimulatedEndpoint(Endpoint):
             nbytes = value.nbytes
             value = value.copy()
         else:
-            nbytes = payload_bytes(value)
             value = copied(value)
+            nbytes = payload_bytes(value)
         loop, rank = self._loop, self.rank
         now = loop.now
         trace = self._trace
@@ -224,10 +224,11 @@ class SimulatedEndpoint(Endpoint):
             seconds = self._simulation.network.all_gather_seconds(largest, members, self.size)
             return seconds, [value for value, _ in values]
 
+        value = copied(value)
         own = payload_bytes(value)
         nbytes = all_gather_bytes(own, len(members))
         values = self._meet(
-            ALL_GATHER, ("all_gather",), (copied(value), own), members, context, nbytes, finish
+            ALL_GATHER, ("all_gather",), (value, own), members, context, nbytes, finish
         )
         return [copied(value) for value in values]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,12 +10,8 @@ from typing import Any
 from greenlet import getcurrent
 
 from ddml_kit.cluster.comm import Comm
-from ddml_kit.cluster.errors import (
-    Deadlock,
-    RankFailed,
-    deadlock_sentence,
-    reason,
-)
+from ddml_kit.cluster.endpoint import ANY
+from ddml_kit.cluster.errors import Deadlock, RankFailed, deadlock_sentence, reason
 from ddml_kit.cluster.faults import Slowdown
 from ddml_kit.cluster.network import Network
 from ddml_kit.cluster.run import Metric, Run, Snapshot
@@ -65,12 +62,16 @@ class Simulation:
         self._thin_at = 2 * LEAST * size
         self._fresh: list[Metric | Snapshot] = []
         self._begun = False
+        self._thread: threading.Thread | None = None
         self._parcel, self._crashes = parcel, crashes
 
     # ----------------------------------------------------------- for whoever drives it
 
     def advance(self, watch: bool) -> list[Metric | Snapshot]:
         """Go on to the next point, or to the end if nobody watches; the points, none at the end."""
+        if self.over:
+            return []
+        self._claim()
         self._watched = watch
         self._isolation.arrive()
         try:
@@ -96,6 +97,22 @@ class Simulation:
         for endpoint in self.endpoints:
             endpoint.dead = True
         self.loop.pause = True
+
+    def abandon(self) -> None:
+        """Nobody can drive it any more: end what still lives."""
+        if self._thread is threading.current_thread() and not self.over:
+            self.stop()
+            self.advance(watch=False)
+
+    def _claim(self) -> None:
+        thread = threading.current_thread()
+        if self._thread is None:
+            self._thread = thread
+        elif self._thread is not thread:
+            raise RuntimeError(
+                "a simulated run goes on in one thread: it was begun in "
+                f"{self._thread.name} and can't be driven from {thread.name}"
+            )
 
     # ------------------------------------------------------------------ for endpoints
 
@@ -127,9 +144,10 @@ class Simulation:
         return meeting
 
     def check_alive(self, source: int, dest: int, tag: int, context: int) -> None:
-        """Raises RankFailed if `source` is dead and no message of it is on its way that fits."""
-        if source in self.failures and not self._is_under_way(source, dest, tag, context):
-            raise self.failures[source].again()
+        """Raises RankFailed if whoever could send this is dead, and nothing is on its way."""
+        failure = self._hopeless(source, dest)
+        if failure is not None and not self._is_under_way(source, dest, tag, context):
+            raise failure.again()
 
     def program_ended(self, endpoint: SimulatedEndpoint, outcome: Outcome) -> None:
         """A rank's program has returned or raised."""
@@ -189,21 +207,25 @@ class Simulation:
                 meeting.abandon(failure)
         self._fail_those_left()
 
-    def _fail_those_left(self, for_good: bool = False) -> bool:
-        """Have those who wait for a message of the dead raise RankFailed; whether there are any.
-
-        for_good: nothing is on its way any more.
-        """
+    def _fail_those_left(self) -> bool:
+        """Have those who wait for messages of the dead raise RankFailed; whether there are any."""
         any_left = False
         for endpoint in self.endpoints:
-            for strand in endpoint.receiving:
+            for strand in list(endpoint.receiving):
                 source, tag, context = strand.wanted
-                if source in self.failures and (
-                    for_good or not self._is_under_way(source, endpoint.rank, tag, context)
+                failure = self._hopeless(source, endpoint.rank)
+                if failure is not None and not self._is_under_way(
+                    source, endpoint.rank, tag, context
                 ):
                     any_left = True
-                    self.loop.wake(strand, self.failures[source].again())
+                    self.loop.wake(strand, failure.again())
         return any_left
+
+    def _hopeless(self, source: int, dest: int) -> RankFailed | None:
+        """Why `dest` needn't wait for `source`, or for ANY, that is, for all others."""
+        if source == ANY and self.failures.keys() | {dest} == set(range(self.size)):
+            return next(iter(self.failures.values()), None)
+        return self.failures.get(source)
 
     def _is_under_way(self, source: int, dest: int, tag: int, context: int) -> bool:
         return any(
