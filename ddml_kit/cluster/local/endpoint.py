@@ -132,15 +132,19 @@ class LocalEndpoint(Endpoint):
         def what() -> str:
             return _message(source, tag)
 
+        dead: list[int] = []
+        soon = deadline is None or deadline > time.monotonic()
         while True:
-            dead = wiring.some_dead() and self._hopeless(source, needed)
-            letter = mail.take(source, tag, context)  # after: what the dead have sent is there
+            if not (soon and self._waiter.look(news)):
+                if not self._waiter.sleep(ready, what, deadline):
+                    return None
+                if wiring.some_dead():
+                    dead = self._hopeless(source, needed)
+            letter = mail.take(source, tag, context)  # what the dead have sent is there by now
             if letter is not None:
                 return letter
             if dead:
                 raise wiring.failure(dead[0])
-            if not self._waiter.look(news) and not self._waiter.sleep(ready, what, deadline):
-                return None
 
     def _hopeless(self, source: int, needed: Sequence[int]) -> list[int]:
         """The dead for whose sake no message can be expected any more."""

@@ -18,6 +18,7 @@ ALIGN = 64  # a cache line
 SHIFT = 39  # an address is segment << SHIFT | offset
 OFFSET = (1 << SHIFT) - 1
 LARGE = 1 << 16  # from here up pieces are whole pages, and idle ones are counted
+SIZES = 4096  # of which the class is remembered
 CHECK = 1 << 25  # look at what memory is left each time the heap has grown by this much
 MARGIN = 1 << 26  # bytes that are left to the rest of the machine
 
@@ -41,7 +42,8 @@ class Heap:
         self.refill: Callable[[], None] = lambda: None  # called before it grows
         self._rank, self._budget = rank, budget
         self._segment, self._top = 0, 0
-        self._classes: dict[int, int] = {}  # address -> size, of the pieces handed out
+        self._rounded: dict[int, int] = {}  # size asked for -> size of its class
+        self._used: dict[int, int] = {}  # address -> size, of the pieces handed out
         self._free: dict[int, list[int]] = {}  # size -> addresses, the last freed last
         self._cold: dict[int, list[int]] = {}  # the same, of pieces without pages
         self._idle: dict[int, int] = {}  # address -> size, of large free ones, oldest first
@@ -51,30 +53,36 @@ class Heap:
 
     def take(self, size: int) -> int:
         """The address of a piece of at least `size` bytes, not zeroed. Raises MemoryError."""
-        step = max(ALIGN, 1 << max(0, (size - 1).bit_length() - 3))
-        size = -(-size // step) * step or ALIGN
-        free = self._free.get(size)
+        piece = self._rounded.get(size) or self._round(size)
+        free = self._free.get(piece)
         if not free:
             self.refill()
-            free = self._free.get(size)
+            free = self._free.get(piece)
         if free:
             address = free.pop()
-            if size >= LARGE:
+            if piece >= LARGE:
                 self._idle_bytes -= self._idle.pop(address)
         else:
-            address = self._grow(size)
-        self._classes[address] = size
+            address = self._grow(piece)
+        self._used[address] = piece
         return address
 
     def give(self, address: int) -> None:
         """Take back a piece."""
-        size = self._classes.pop(address)
+        size = self._used.pop(address)
         self._free.setdefault(size, []).append(address)
         if size >= LARGE:
             self._idle[address] = size
             self._idle_bytes += size
             while self._idle_bytes > self._budget:
                 self._cool()
+
+    def _round(self, size: int) -> int:
+        if len(self._rounded) >= SIZES:
+            self._rounded.clear()
+        step = max(ALIGN, 1 << max(0, (size - 1).bit_length() - 3))
+        self._rounded[size] = rounded = -(-size // step) * step or ALIGN
+        return rounded
 
     def _grow(self, size: int) -> int:
         self._unchecked += size
@@ -83,7 +91,7 @@ class Heap:
             if left < size:
                 raise MemoryError(
                     f"rank {self._rank} needs {_mb(size)} more for messages: {_mb(max(0, left))} "
-                    f"are left, and {_mb(sum(self._classes.values()))} hold messages that nobody "
+                    f"are left, and {_mb(sum(self._used.values()))} hold messages that nobody "
                     "has received, or whose arrays are still in use"
                 )
             self._unchecked = 0

@@ -52,6 +52,7 @@ class Mail:
         self._words, self._view = control.words, control.view
         self._mutex = threading.Lock()
         self._row_format = struct.Struct(f"{size}q")
+        self._asleep = control.asleep
         # outgoing
         self._sent_word = [control.sent + dest * control.stride + rank for dest in range(size)]
         self._newest = [0] * size  # address of the last node sent to each rank
@@ -63,8 +64,9 @@ class Mail:
         self._returned = [0] * size
         # incoming
         mine = control.sent + rank * control.stride
+        self._arrived_word = [mine + source for source in range(size)]
         self._arrived_at = slice(mine * 8, (mine + size) * 8)
-        self._arrived_row = bytes(size * 8)
+        self._arrived_row = bytes(size * 8)  # as it was when all was last put into boxes
         self._arrived_words = [0] * size
         self._arrived = [0] * size
         self._boxes: dict[tuple[int, int, int], deque[Letter]] = {}  # by context, source, tag
@@ -98,10 +100,12 @@ class Mail:
 
         when: time.monotonic(), by which messages from several ranks are put in order.
         """
-        address = self.room(HEADER + room(encoded))
+        code, _, nbytes, booked, _ = encoded
+        size = HEADER + room(encoded)
+        with self._mutex:
+            address = self._heap.take(size)
         view, offset = self._heap.views[address >> SHIFT], address & OFFSET
         write(encoded, view, offset + HEADER)
-        code, _, nbytes, booked, _ = encoded
         with self._mutex:
             number = self._sent[dest] = self._sent[dest] + 1
             previous, self._newest[dest] = self._newest[dest], address
@@ -111,11 +115,10 @@ class Mail:
             if WEAK:
                 fence()
             self._words[self._sent_word[dest]] = (number & NUMBER) << 37 | address >> 6
-        fence()
-        self._wiring.wake(dest)
-        with self._mutex:  # now that the message is on its way
-            self._settle()
-            self._collect()
+        if WEAK:
+            fence()  # elsewhere, giving back the mutex was one
+        if self._words[self._asleep + dest]:
+            self._wiring.wake(dest)
 
     def _collect(self) -> None:
         """Take back into the heap what receivers have given back."""
@@ -145,10 +148,12 @@ class Mail:
         """The first letter that fits, out of its box; None if there is none."""
         with self._mutex:
             boxes = self._boxes
-            if self._view[self._arrived_at] != self._arrived_row:
-                letter = self._sort(source, tag, context)
+            if source != ANY and not boxes:
+                letter = self._catch(source, tag, context)
                 if letter is not None:
                     return letter
+            if self._view[self._arrived_at] != self._arrived_row:
+                self._sort()
             if not boxes:
                 return None
             key = (context, source, tag)
@@ -165,15 +170,21 @@ class Mail:
 
     def expects(self, source: int, tag: int, context: int) -> Callable[[], bool]:
         """A test whether `take` should be tried: something has come, or the letter is there."""
-        with self._mutex:  # there is nothing to do, so this is a good time
+        with self._mutex:  # there is nothing else to do, so this is the time to tidy up
             self._settle()
+            self._collect()
         boxes, view, at = self._boxes, self._view, self._arrived_at
         if source == ANY or tag == ANY:
             return lambda: (
                 view[at] != self._arrived_row or bool(self._fitting(source, tag, context))
             )
-        key = (context, source, tag)
-        return lambda: view[at] != self._arrived_row or key in boxes
+        key, words, word, known = (
+            (context, source, tag),
+            self._words,
+            self._arrived_word[source],
+            self._arrived_words,
+        )
+        return lambda: words[word] != known[source] or key in boxes
 
     def holds(self, source: int, tag: int, context: int) -> Callable[[], bool]:
         """A test whether such a letter is there; it stays."""
@@ -210,40 +221,48 @@ class Mail:
             if c == context and source in (ANY, s) and (t == tag or (tag == ANY and t >= 0))
         ]
 
-    def _sort(self, source: int = 0, tag: int = 0, context: int = -1) -> Letter | None:
-        """Put all that has come into boxes; but return the only letter there is, if it fits."""
+    def _catch(self, source: int, tag: int, context: int) -> Letter | None:
+        """The only letter that has come from `source`, if it fits: the usual case, made short."""
+        word = self._words[self._arrived_word[source]]
+        if word == self._arrived_words[source]:
+            return None
+        if WEAK:
+            fence()
+        address = (word & PLACE) << 6
+        _, number, when, its_tag, its_context, code, nbytes, booked = _header.unpack_from(
+            self._views[source][address >> SHIFT], address & OFFSET
+        )
+        fits = its_context == context and (its_tag == tag or (tag == ANY and its_tag >= 0))
+        if not fits or number != self._arrived[source] + 1:
+            return None
+        self._arrived[source] = number
+        self._arrived_words[source] = word
+        return when, source, its_tag, context, code, nbytes, booked, address
+
+    def _sort(self) -> None:
+        """Put all that has come into boxes."""
         row = self._view[self._arrived_at]
         if WEAK:
             fence()
-        new: list[Letter] = []
-        for sender, word in enumerate(self._row_format.unpack(row)):
-            if word == self._arrived_words[sender]:
+        words = self._row_format.unpack(row)
+        for source, word in enumerate(words):
+            if word == self._arrived_words[source]:
                 continue
-            self._arrived_words[sender] = word
-            before, count = self._arrived[sender], len(new)
-            address, number, views = (word & PLACE) << 6, -1, self._views[sender]
-            while number != before + 1:
-                previous, number, *fields = _header.unpack_from(
+            new: list[Letter] = []
+            address, number, views = (word & PLACE) << 6, -1, self._views[source]
+            while number != self._arrived[source] + 1:
+                previous, number, when, tag, context, code, nbytes, booked = _header.unpack_from(
                     views[address >> SHIFT], address & OFFSET
                 )
-                when, its_tag, its_context, code, nbytes, booked = fields
-                new.append((when, sender, its_tag, its_context, code, nbytes, booked, address))
+                new.append((when, source, tag, context, code, nbytes, booked, address))
                 address = previous
-            self._arrived[sender] = before + len(new) - count
-        found = None
-        if len(new) == 1 and not self._boxes:
-            letter = new[0]
-            if (
-                letter[3] == context
-                and source in (ANY, letter[1])
-                and (tag == letter[2] or (tag == ANY and letter[2] >= 0))
-            ):
-                found = new.pop()
-        for letter in reversed(new):
-            key = (letter[3], letter[1], letter[2])
-            self._boxes.setdefault(key, deque()).append(letter)
-        self._arrived_row = row  # last: whoever sees it finds the letters in their boxes
-        return found
+            self._arrived[source] += len(new)
+            for letter in reversed(new):
+                key = (letter[3], source, letter[2])
+                self._boxes.setdefault(key, deque()).append(letter)
+        # last: whoever finds nothing new here finds the letters in their boxes
+        self._arrived_words[:] = words
+        self._arrived_row = row
 
     def _gone(self, hold: Hold) -> None:
         """Called by the garbage collector, perhaps while this strand holds the mutex."""

@@ -1,10 +1,14 @@
 """Waiting without burning a core, and without missing the moment.
 
-First a rank gives way and looks again some times: among fewer ranks than cores the news mostly
-comes within microseconds. Then it says that it falls asleep, looks once more, and sleeps until its
-bell rings. Whoever has news publishes it, and then looks whether the rank sleeps. With a fence
-between store and load on both sides, one of the two sees the other (E. W. Dijkstra, "Cooperating
-Sequential Processes", 1965: Dekker's algorithm), so bells ring only when needed.
+First a rank looks some times more: the news mostly comes within microseconds. Where ranks share
+cores it gives way after each look, so that those can run who make the news. Elsewhere it does not:
+on a busy machine the core would go to a stranger, for milliseconds. There it looks less often the
+next time if nothing came, and more often again after a sleep that was short.
+
+Then it says that it falls asleep, looks once more, and sleeps until its bell rings. Whoever has
+news publishes it, and then looks whether the rank sleeps. With a fence between store and load on
+both sides, one of the two sees the other (E. W. Dijkstra, "Cooperating Sequential Processes", 1965:
+Dekker's algorithm), so bells ring only when needed.
 
 A rank has one bell, and may have several strands that wait. One of them, the leader, sleeps at the
 bell; when it wakes it wakes the others, which look for themselves.
@@ -21,8 +25,9 @@ from ddml_kit.cluster.errors import Stopped
 from ddml_kit.cluster.local.system import fence, give_way
 from ddml_kit.cluster.local.wiring import STOP, Wiring
 
-GLANCES = 50  # looks before giving way for the first time, with a core for each rank
-LOOKS, FEWER_LOOKS = 200, 50  # before falling asleep: with a core for each rank, and without
+GLANCES, FEWEST = 800, 25  # looks before falling asleep, where each rank can have a core
+SHORT = 2e-4  # seconds that so many looks take, about
+LOOKS = 50  # before falling asleep where ranks share cores
 NAP = 0.1  # seconds after which a sleeper looks again unasked; nothing depends on it
 
 
@@ -50,8 +55,8 @@ class Waiter:
         self._peers = {fd: peer for peer, fd in enumerate(peers) if fd >= 0}
         self._sleeper = wiring.bells.sleeper(rank, self._peers)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        roomy = wiring.size <= cores
-        self._glances, self._looks = range(roomy * GLANCES), range(LOOKS if roomy else FEWER_LOOKS)
+        self._roomy = wiring.size <= cores
+        self._glances = GLANCES
         self._changed = threading.Condition(threading.Lock())
         self._waits: list[Wait] = []
         self._led = False
@@ -74,26 +79,33 @@ class Waiter:
 
     def look(self, ready: Callable[[], bool]) -> bool:
         """Whether it gets ready soon."""
-        for _ in self._glances:
-            if ready():
-                return True
-        for _ in self._looks:
-            if ready():
-                return True
-            give_way()
+        if self._strands > 1:  # another strand may be waiting for the interpreter
+            return ready()
+        if self._roomy:
+            for _ in range(self._glances):
+                if ready():
+                    return True
+            self._glances = max(FEWEST, self._glances // 2)
+        else:
+            for _ in range(LOOKS):
+                if ready():
+                    return True
+                give_way()
         return False
 
     def sleep(
         self, ready: Callable[[], bool], what: Callable[[], str], deadline: float | None = None
     ) -> bool:
         """The same as `wait`, for what is not expected soon: falls asleep at once."""
-        wait = Wait(ready, what, deadline)
+        wait, start = Wait(ready, what, deadline), time.monotonic()
         with self._changed:
             self._waits.append(wait)
             try:
                 while True:
                     self.check()
                     if ready():
+                        if time.monotonic() - start < SHORT:
+                            self._glances = min(GLANCES, self._glances * 2)
                         return True
                     left = NAP if deadline is None else deadline - time.monotonic()
                     if left <= 0:

@@ -132,8 +132,8 @@ def test_any_source_waits_for_those_who_live():
             comm.recv(1)
             comm.send("alive", 0)
             return None
-        comm._endpoint._wiring.mark_dead(1)
         comm.send(None, 2)
+        comm._endpoint._wiring.mark_dead(1)
         return None
 
     assert run(3, program)[0] == "alive"
