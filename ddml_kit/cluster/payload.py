@@ -19,7 +19,7 @@ def payload_bytes(value: Any) -> int:
     """
     nbytes = getattr(value, "nbytes", None)
     if nbytes is not None and not callable(nbytes):
-        return int(nbytes) if np.ndim(value) or not isinstance(value, np.generic) else 8
+        return 8 if isinstance(value, np.generic) else int(nbytes)
     if value is None:
         return 0
     if isinstance(value, bool | int | float):

@@ -43,6 +43,11 @@ class Curve(NamedTuple):
     seconds: np.ndarray
     value: np.ndarray
 
+    def time_to(self, level: float) -> float:
+        """Seconds until the value was first at or below a level; infinity if it never was."""
+        below = np.flatnonzero(self.value <= level)
+        return float(self.seconds[below[0]]) if len(below) else np.inf
+
 
 class Cluster(ABC):
     """Where a program runs. Programs are functions of a Comm: program(comm, *args, **kwargs)."""
