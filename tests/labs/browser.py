@@ -207,8 +207,7 @@ class Dashboard:
 
     def busy(self) -> None:
         """Wait until a run is under way and has shown a first point."""
-        expect(self.place.locator("dd").nth(1)).to_be_visible(timeout=PATIENCE)
-        expect(self.place.locator("button.main")).to_be_disabled(timeout=PATIENCE)
+        expect(self.place.locator(".status")).to_contain_text("step", timeout=PATIENCE)
 
     def answers(self) -> dict[str, str]:
         """The large figures, by name."""

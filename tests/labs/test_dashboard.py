@@ -55,7 +55,7 @@ panel = dashboard(
         Choice("waiting", ["every step", "now and then", "never"], "every step", group="Training"),
         Slider("staleness", 1, 16, 3, label="staleness ≤", group="Training"),
         Slider("rate", 0.001, 1.0, 0.02, log=True, label="step size", group="Training"),
-        Slider("steps", 100, 100_000, 200, log=True, step=10, group="Training"),
+        Slider("steps", 100, 1_000_000, 200, log=True, step=10, group="Training"),
         Toggle("broken", False, group="Training"),
     ],
     curve=lambda w: float(w @ w),
@@ -146,7 +146,7 @@ def test_a_knob_changes_the_result(notebook: Notebook, panel: Dashboard) -> None
 
 
 def test_a_run_can_be_stopped_and_the_page_stays_alive(panel: Dashboard, notebook) -> None:
-    panel.move("steps", "100,000")
+    panel.move("steps", "1,000,000")
     panel.press("Run")
     panel.busy()
     panel.move("workers", "16")  # the page answers meanwhile
@@ -258,7 +258,7 @@ def test_static_figures_are_pictures_with_words(notebook: Notebook) -> None:
 
 def test_a_cell_that_is_run_again_starts_afresh(notebook: Notebook) -> None:
     panel = notebook.dashboard()
-    panel.move("steps", "100,000")
+    panel.move("steps", "1,000,000")
     panel.press("Run")
     panel.busy()
     notebook.run_cell(2)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ddml_kit.cluster.errors import RankFailed
+from ddml_kit.cluster.processes import Processes
 from ddml_kit.cluster.run import Cluster, Run
 from ddml_kit.cluster.simulated import Simulated
 from ddml_kit.notebook import Choice, Panel, Slider, Toggle, dashboard
@@ -377,3 +378,18 @@ def test_the_saved_notebook_says_what_was_there(panel: Panel) -> None:
 def test_a_wrong_declaration_gets_a_sentence(change: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         dashboard(**{"launch": launch, "knobs": KNOBS, "curve": loss, **change})
+
+
+def test_real_workers_are_shown_and_stopped() -> None:
+    seen = threading.Event()
+    panel = endless_panel(seen, Processes(2))
+    panel.start()
+    assert seen.wait(60)
+    press(panel, "stop")
+    panel.wait()
+    [kept] = panel.runs
+    assert (kept.ended, kept.run.badge) == ("stopped", "measured")
+    assert json.loads(panel.front.curve)["layout"]["xaxis"]["title"]["text"].endswith(
+        "(measured on this machine)"
+    )
+    panel.close()

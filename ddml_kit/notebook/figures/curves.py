@@ -83,14 +83,12 @@ def _value_axis(shown: Sequence[Curve], target: float | None, log: bool) -> dict
         return {"type": "linear", "range": [low - margin, high + margin]}
     low, high = math.log10(low), math.log10(high)
     margin = 0.05 * (high - low) or 0.1
-    axis: dict[str, Any] = {
-        "type": "log",
-        "range": [low - margin, high + margin],
-        "tickformat": "~g",
-    }
+    axis: dict[str, Any] = {"type": "log", "range": [low - margin, high + margin]}
+    if high - low > 2.5:
+        return {**axis, "dtick": 1, "exponentformat": "power"}  # powers of ten
     if high - low > 0.8:
-        axis["dtick"] = "D2" if high - low < 2.5 else 1  # 1, 2, 5, 10 ..., or powers of ten
-    return axis
+        axis["dtick"] = "D2"  # 1, 2, 5, 10, ...
+    return {**axis, "tickformat": "~g"}
 
 
 def _words(label: str, curve: Curve, value: str, target: float | None) -> str:

@@ -47,7 +47,8 @@ function slider(knob, id, set) {
 }
 
 function choice(knob, id, set) {
-  if (knob.options.join("").length > 20) {
+  const widest = Math.max(...knob.options.map((option) => String(option).length));
+  if (widest * knob.options.length > 18) { // more does not fit side by side
     const select = element(
       "select", { id, onchange: () => set(knob.options[select.selectedIndex]) },
       ...knob.options.map((option) => element("option", {}, String(option))),
@@ -113,6 +114,23 @@ function plotly(text) {
     document.head.append(element("script", { src, onload: resolve, onerror: reject }));
   });
   return window.ddmlPlotly;
+}
+
+// The same function, called later and less often: at most a third of the time, so that a slow page
+// still answers.
+function paced(draw) {
+  let waiting = false;
+  let free = 0;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    setTimeout(() => {
+      waiting = false;
+      const began = performance.now();
+      draw();
+      free = performance.now() + 2 * (performance.now() - began);
+    }, Math.max(0, free - performance.now()));
+  };
 }
 
 // A plotly figure that keeps the width of its place.
@@ -220,6 +238,15 @@ function render({ model, el }) {
     for (const [name, value] of Object.entries(settings)) shows[name](value);
   }
 
+  // Parts are made anew only when they change, or a button would vanish under the pointer.
+  const last = {};
+  function changed(part, value) {
+    const text = JSON.stringify(value);
+    const differs = last[part] !== text;
+    last[part] = text;
+    return differs;
+  }
+
   function showState() {
     const state = model.get("state");
     run.disabled = state.busy;
@@ -229,36 +256,47 @@ function render({ model, el }) {
     if (state.busy && state.progress === null) progress.removeAttribute("value");
     else progress.value = state.progress ?? 0;
     status.textContent = state.status;
-    alert.hidden = !state.alert;
-    if (state.alert) {
-      const { sentence, details } = state.alert;
-      alert.replaceChildren(element("p", {}, sentence));
-      if (details) {
-        alert.append(element("details", {},
-          element("summary", {}, "where it happened"), element("pre", {}, details)));
-      }
-    }
-    answers.replaceChildren(...state.answers.map(([name, text]) =>
-      element("div", {}, element("dt", {}, name), element("dd", {}, text))));
     badge.textContent = state.badge;
     badge.hidden = !state.badge;
     showOver(state.over);
-    runs.hidden = !state.runs.length;
-    list.replaceChildren(...state.runs.map((kept) => element("li", {},
+    if (changed("alert", state.alert)) showAlert(state.alert);
+    if (changed("answers", state.answers)) {
+      answers.replaceChildren(...state.answers.map(([name, text]) =>
+        element("div", {}, element("dt", {}, name), element("dd", {}, text))));
+    }
+    if (changed("runs", [state.runs, state.shown])) showRuns(state.runs, state.shown);
+  }
+
+  function showAlert(message) {
+    alert.hidden = !message;
+    if (!message) return;
+    alert.replaceChildren(element("p", {}, message.sentence));
+    if (message.details) {
+      alert.append(element("details", {},
+        element("summary", {}, "where it happened"), element("pre", {}, message.details)));
+    }
+  }
+
+  function showRuns(all, number) {
+    runs.hidden = !all.length;
+    const grown = all.length > list.children.length;
+    list.replaceChildren(...all.map((kept) => element("li", {},
       element("button", {
-        class: "kept", "aria-pressed": String(kept.number === state.shown),
+        class: "kept", "aria-pressed": String(kept.number === number),
         onclick: () => press("show", { number: kept.number }),
       }, swatch(kept.line), element("span", { class: "name" }, kept.label),
         element("span", { class: "answer" }, kept.answer)),
       element("button", {
-        class: "remove", "aria-label": `remove ${kept.label}`, onclick: () => press("remove", { number: kept.number }),
+        class: "remove", "aria-label": `remove ${kept.label}`,
+        onclick: () => press("remove", { number: kept.number }),
       }, "×"))));
-    const shown = state.runs.find((kept) => kept.number === state.shown);
+    if (grown) list.scrollTop = list.scrollHeight;
+    const shown = all.find((kept) => kept.number === number);
     caption.replaceChildren(...(shown
       ? [swatch(shown.line), element("h4", {}, `What the workers did: ${shown.label}`)] : []));
   }
 
-  function showCurve() {
+  const showCurve = paced(() => {
     const figure = JSON.parse(model.get("curve"));
     const live = model.get("live");
     if (live.x) {
@@ -267,7 +305,7 @@ function render({ model, el }) {
       widen(figure.layout.yaxis, live.y);
     }
     curve.show(figure);
-  }
+  });
 
   function showTimeline() {
     timeline.show(JSON.parse(model.get("timeline")));
