@@ -29,7 +29,7 @@ from ddml_kit.training.hogwild_compiled import RacedCompiled, Ready, descend
 ROWS, FEATURES, NONZEROS = 180_000, 47_236, 75
 PASSES, LR = 2, 0.5
 ROUNDS = 7
-CHUNK, DELAY, HOT = 1 << 20, 128, 16384  # a call a pass
+CHUNK, DELAY = 1 << 20, 128  # a call a pass
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
         "1 worker, shuffled": Ours(train, size=1, shuffle=True),
         "2 workers, one model": Ours(train, size=2),
         "2 workers, one model, shuffled": Ours(train, size=2, shuffle=True),
-        "2 workers, one model, plain stores": Ours(train, size=2, hot=0),
+        "2 workers, one model, plain stores": Ours(train, size=2, delay=0),
         "2 workers, a model each": Ours(train, size=2, private=True),
     }
     theirs = {
@@ -88,8 +88,8 @@ def main() -> None:
             "draws a new one each pass, and visits the rows where they lie. Laying and "
             f"renumbering them takes {duration(preparing)} on 2 workers, once; with it `sklearn` "
             f"is {with_preparing(seconds, preparing):.2f}.",
-            f"2 workers, one model: the {HOT} most frequent coordinates are written back by "
-            f"turns, the hottest after {DELAY // 2} samples; `plain stores`: all at once.",
+            f"2 workers, one model: changes are written back by turns, the hottest after "
+            f"{DELAY // 2} samples; `plain stores`: each at once.",
         ),
     )
 
@@ -117,11 +117,11 @@ class Ours:
         size: int,
         shuffle: bool = False,
         private: bool = False,
-        hot: int = HOT,
+        delay: int = DELAY,
     ) -> None:
         self.size = size
         self._program: Callable[..., Any] = private_models if private else one_model
-        self._train, self._options = train, {"shuffle": shuffle, "hot": hot}
+        self._train, self._options = train, {"shuffle": shuffle, "delay": delay}
         self.w = train.initial()
         self.preparing: list[float] = []
 
@@ -133,24 +133,24 @@ class Ours:
 
 
 def one_model(
-    comm: Comm, train: Logistic, *, shuffle: bool, hot: int
+    comm: Comm, train: Logistic, *, shuffle: bool, delay: int
 ) -> tuple[RacedCompiled, float]:
     """What `hogwild_compiled` returns, and the seconds that making ready took."""
     start = comm.now()
-    ready = Ready(comm, train, shuffle=shuffle, delay=DELAY, hot=hot)
+    ready = Ready(comm, train, shuffle=shuffle, delay=delay)
     preparing = comm.now() - start
     comm.barrier()
     return descend(comm, ready, passes=PASSES, lr=LR, decay=1.0, chunk=CHUNK), preparing
 
 
 def private_models(
-    comm: Comm, train: Logistic, *, shuffle: bool, hot: int
+    comm: Comm, train: Logistic, *, shuffle: bool, delay: int
 ) -> tuple[RacedCompiled, float]:
     """The same, each rank with a model of its own over its shard: what memory allows at most."""
     alone = comm.group([comm.rank])
     start = comm.now()
     shard = train.shard(comm.rank, comm.size)
-    ready = Ready(alone, shard, shuffle=shuffle, delay=DELAY, hot=hot)
+    ready = Ready(alone, shard, shuffle=shuffle, delay=delay)
     preparing = comm.now() - start
     comm.barrier()
     return descend(alone, ready, passes=PASSES, lr=LR, decay=1.0, chunk=CHUNK), preparing

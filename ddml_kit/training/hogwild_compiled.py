@@ -8,14 +8,13 @@ shared vector itself. Three things make it fast; each leaves the algorithm what 
 - Features are numbered by falling frequency, so that the hot ones share cache lines. Of the lines
   that a sample of 75 among 47,236 Zipf features touches, two workers have to fetch 23 from each
   other, and 37 where features are numbered at random.
-- Each worker keeps a copy of the hottest coordinates and writes its changes back by turns; with
-  plain stores alone two workers are slower than one. With copies of 16,384 coordinates it is 3
-  lines a sample. The coordinate that is r-th in frequency is written back about every r/2
-  samples; under Zipf's law, that is after about as many changes whichever it is. (Writing all of
-  them back every few hundred samples costs as little, but four workers then overshoot together,
-  and diverge.)
-  The write-back is as unlocked as any other store. The copies lie in the shared vector behind the
-  model, where no other worker looks, so that the inner loop knows one array only.
+- Each worker keeps a copy of the model and writes its changes back by turns, since with plain
+  stores two workers are slower than one: waiting for lines is all that they do. The coordinate that
+  is r-th in frequency is written back about every r/2 samples, which under Zipf's law is after
+  about as many changes whichever it is. (Writing all back every few hundred samples costs as
+  little, but four workers then overshoot together, and diverge.) The write-back is as unlocked as
+  any other store: what another stores between its load and its store is lost. The copies lie behind
+  the model in the shared vector, so that the inner loop is the same with them and without.
 """
 
 from __future__ import annotations
@@ -56,21 +55,19 @@ def hogwild_compiled(
     lr: float,
     decay: float = 1.0,
     shuffle: bool = True,
-    chunk: int = 16384,
+    chunk: int = 65536,
     delay: int = 128,
-    hot: int = 16384,
 ) -> RacedCompiled:
     """`passes` over each rank's shard without a lock, in float32 and with no regulariser.
 
     lr: multiplied by `decay` after each pass. shuffle: visit the rows in an order drawn once from
     the stream "batches"; else as they are stored. chunk: samples a call of the machine code.
-    delay: samples of all workers together after which the hottest coordinates are written back.
-    hot: how many coordinates a worker has a copy of; with 0, or one rank, every store goes to the
-    model itself.
+    delay: samples of all workers together after which the hottest coordinates are written back;
+    with 0, or one rank, there are no copies and every store goes to the model itself.
     In virtual time a call happens in an instant and then lasts as long as its gradients.
     """
     check(lr, decay)
-    ready = Ready(comm, problem, shuffle=shuffle, delay=delay, hot=hot)
+    ready = Ready(comm, problem, shuffle=shuffle, delay=delay)
     comm.barrier()
     return descend(comm, ready, passes=passes, lr=lr, decay=decay, chunk=chunk)
 
@@ -103,29 +100,26 @@ class Ready:
     """One rank's rows as the machine code wants them, and the shared vector; collective to make.
 
     The vector holds the model, by falling frequency of the features, and then each rank's copy of
-    its first `hot` coordinates; every part begins on a cache line.
+    it, unless there are none; every part begins on a cache line.
     """
 
-    def __init__(
-        self, comm: Comm, problem: Logistic, *, shuffle: bool, delay: int, hot: int
-    ) -> None:
-        _check(problem, delay, hot)
+    def __init__(self, comm: Comm, problem: Logistic, *, shuffle: bool, delay: int) -> None:
+        _check(problem, delay)
         self.problem = problem
         shard = problem.shard(comm.rank, comm.size)
         order = np.arange(len(shard))
         if shuffle:
             order = comm.stream("batches").permutation(order)
         self._y = shard.y[order].astype(np.int64)
-        hot = min(hot, problem.dim) if comm.size > 1 else 0
-        room, model = _lines(hot), _lines(problem.dim)
-        self._w = comm.shared(np.zeros(model + comm.size * room, np.float32))
-        self._place = _by_frequency(comm, shard.x)  # of each coordinate in the vector
-        self._copy = model + comm.rank * room  # where the rank's own begins
-        self._agreed = np.zeros(hot, np.float32)
+        copies = comm.size if delay and comm.size > 1 else 0
+        part = -(-problem.dim // LINE) * LINE
+        self._w = comm.shared(np.zeros(part * (1 + copies), np.float32))
+        self._copy = part * (1 + comm.rank) if copies else 0  # where the rank's own begins
+        self._agreed = np.zeros(problem.dim, np.float32)
         self._delay = max(1, delay // comm.size)
         self._block = max(LINE, 2 * self._delay)
-        own = np.where(self._place < hot, self._place + np.int32(self._copy), self._place)
-        self.rows = _laid(shard.x, order, own, len(self._w))
+        self._place = _by_frequency(comm, shard.x)  # of each coordinate in the model
+        self.rows = _laid(shard.x, order, self._place + np.int32(self._copy), len(self._w))
         self.step(self.batch(0, 0), 0.0)  # compiles
 
     def batch(self, first: int, last: int) -> Batch:
@@ -135,7 +129,7 @@ class Ready:
     def step(self, batch: Batch, lr: float) -> None:
         """A step for each sample of the batch; at its end all is written back."""
         arrays = batch.x.values, batch.x.indices, batch.x.indptr, batch.y
-        if len(self._agreed):
+        if self._copy:
             own = self._copy, self._agreed, self._delay, self._block
             logistic.sgd_written_back(self._w, *arrays, lr, *own)
         else:
@@ -144,11 +138,6 @@ class Ready:
     def model(self) -> np.ndarray:
         """The model in the problem's own order, (dim,), as it was last written back."""
         return self._w[self._place]
-
-
-def _lines(length: int) -> int:
-    """`length`, rounded up to whole cache lines."""
-    return -(-length // LINE) * LINE
 
 
 def _by_frequency(comm: Comm, x: Rows) -> np.ndarray:
@@ -182,7 +171,7 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _check(problem: Logistic, delay: int, hot: int) -> None:
+def _check(problem: Logistic, delay: int) -> None:
     if not isinstance(problem, Logistic) or not isinstance(problem.x, Rows):
         raise TypeError(
             f"hogwild_compiled needs a Logistic problem over Rows, got {type(problem).__name__}"
@@ -192,7 +181,5 @@ def _check(problem: Logistic, delay: int, hot: int) -> None:
             "hogwild_compiled needs 2 classes, l2=0 and float32, got "
             f"classes={problem.classes}, l2={problem.l2}, {problem.dtype}"
         )
-    if delay < 1:
-        raise ValueError(f"delay must be 1 or more, got {delay}")
-    if hot < 0:
-        raise ValueError(f"hot must be 0 or more, got {hot}")
+    if delay < 0:
+        raise ValueError(f"delay must be 0 or more, got {delay}")

@@ -72,10 +72,10 @@ def test_names_of_features_make_no_difference():
     np.testing.assert_array_equal(descend(1, renamed).results[0].w[names], w)
 
 
-@pytest.mark.parametrize("hot", [0, 1, 50, 1000])
-def test_copies_of_hot_coordinates_change_little(hot):
+@pytest.mark.parametrize("delay", [0, 1, 20, 1000])
+def test_copies_that_are_written_back_change_little(delay):
     problem = text(samples=2000)
-    run = descend(4, problem, hot=hot, delay=8, chunk=16, passes=2)
+    run = descend(4, problem, delay=delay, chunk=16, passes=2)
     alone = descend(1, problem, passes=2).results[0]
     assert problem.loss(run.results[0].w) == pytest.approx(problem.loss(alone.w), rel=0.02)
     for result in run.results:
@@ -85,8 +85,8 @@ def test_copies_of_hot_coordinates_change_little(hot):
 def test_with_one_row_a_turn_copies_are_the_program_too():
     # On two ranks, in virtual time: each call is over before the other rank's begins.
     problem = text()
-    copies = descend(2, problem, hot=30, chunk=1).results[0]
-    plain = descend(2, problem, hot=0, chunk=1).results[0]
+    copies = descend(2, problem, chunk=1).results[0]
+    plain = descend(2, problem, delay=0, chunk=1).results[0]
     np.testing.assert_allclose(copies.w, plain.w, rtol=1e-3, atol=1e-5)
 
 
@@ -105,8 +105,7 @@ def test_processes_come_to_the_loss_of_one_worker():
 @pytest.mark.parametrize(
     ("problem", "options", "sentence"),
     [
-        (text(), {"delay": 0}, "delay must be 1 or more, got 0"),
-        (text(), {"hot": -1}, "hot must be 0 or more, got -1"),
+        (text(), {"delay": -1}, "delay must be 0 or more, got -1"),
         (text(), {"chunk": 0}, "chunk must be 1 or more, got 0"),
         (text(), {"decay": 0.0}, "decay must lie above 0"),
         (

@@ -53,12 +53,12 @@ def sgd(w, values, indices, indptr, y, lr):
 
 @compiled
 def sgd_written_back(w, values, indices, indptr, y, lr, start, base, delay, block):
-    """The same, with a copy of one's own of the first len(base) coordinates, written back by turns.
+    """The same on a copy of one's own of the model, whose changes are written back by turns.
 
-    The copy is w[start : start + len(base)], and the rows refer to it instead. base: what the copy
-    was when both last agreed. After every `delay` rows the first `block` coordinates are written
-    back, after every second time 2 block, after every fourth 4 block, and so on: the later ones
-    less often. All are at the beginning, so that the copy is fresh, and at the end.
+    The model is w[: len(base)], and the copy, to which the rows refer, w[start : start +
+    len(base)]. base: what the copy was when both last agreed. After every `delay` rows the first
+    `block` coordinates are written back, after every second time 2 block, after every fourth
+    4 block, and so on. All are at the beginning, so that the copy is fresh, and at the end.
     """
     ours, mine = w[: len(base)], w[start : start + len(base)]
     write_back(ours, mine, base, len(base))
