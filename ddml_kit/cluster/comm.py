@@ -39,11 +39,11 @@ class Comm:
         self, endpoint: Endpoint, members: Sequence[int] | None = None, context: int = WORLD
     ) -> None:
         self._endpoint = endpoint
-        self._members = tuple(range(endpoint.size)) if members is None else tuple(members)
-        self._position = {world: rank for rank, world in enumerate(self._members)}
+        # The world is a range: a tuple for each of thousands of ranks would fill the memory.
+        self._members = range(endpoint.size) if members is None else tuple(members)
         self._context = context
         self._groupings: Counter[tuple[int, ...]] = Counter()
-        self.rank = self._position[endpoint.rank]
+        self.rank = self._members.index(endpoint.rank)
         self.size = len(self._members)
 
     # ---------------------------------------------------------------- messages
@@ -81,7 +81,7 @@ class Comm:
         message = self._endpoint.recv(world, tag, self._context, timeout)
         if self._context == WORLD:
             return message
-        return Message(message.value, self._position[message.source], message.tag)
+        return Message(message.value, self._members.index(message.source), message.tag)
 
     # -------------------------------------------------------------- collectives
 

@@ -29,8 +29,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ddml_kit.cluster.payload import chunk_bounds
-
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
@@ -96,7 +94,7 @@ class Network:
         chunk: bytes of the longest of n chunks of a vector of `length`.
         """
         latency, per_byte = self.slowest(members, size)
-        chunk = chunk_bounds(length, len(members))[1] * itemsize
+        chunk = -(-length // len(members)) * itemsize
         return 2 * (len(members) - 1) * (latency + chunk * per_byte)
 
 

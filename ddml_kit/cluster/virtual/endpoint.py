@@ -64,7 +64,7 @@ class SimulatedEndpoint(Endpoint):
         self._interruptible: list[Strand] = []
         self._collectives: Counter[int] = Counter()  # by context
         self._thinning = Thinning(simulation.size)
-        self._slowdown = generator(self.seed, rank, "slowdown")
+        self._slowness = generator(self.seed, rank, "slowdown") if simulation.slowdowns else None
 
     def begin(self, body: Callable[[], Any]) -> Strand:
         """Have body() run as the next strand of this rank."""
@@ -265,8 +265,8 @@ class SimulatedEndpoint(Endpoint):
 
     def _agree(self, members: Sequence[int]) -> Finish:
         """All are handed the first member's value, as after a barrier."""
-        seconds = self._simulation.network.barrier_seconds(members, self.size)
-        return lambda values: (seconds, values[0])
+        network, size = self._simulation.network, self.size
+        return lambda values: (network.barrier_seconds(members, size), values[0])
 
     def _meet(
         self,
@@ -334,9 +334,9 @@ class SimulatedEndpoint(Endpoint):
             raise Stopped
         loop = self._loop
         strand, start = loop.current, loop.now
-        slowdowns = self._simulation.slowdowns
-        if slowdowns:
-            seconds *= slowdown_factor(slowdowns, self.rank, start, self._slowdown)
+        if self._slowness is not None:
+            slowdowns = self._simulation.slowdowns
+            seconds *= slowdown_factor(slowdowns, self.rank, start, self._slowness)
         interrupted = until is not None and any(
             matches(message[1:], ANY, until, context) for message in self._mailbox
         )

@@ -153,10 +153,10 @@ class NumpyGenerator(GlobalGenerator):
         return self.state()["state"]["key"].astype(np.uint32).tobytes()
 
     def _addresses(self) -> Sequence[int]:
-        generator = np.random.mtrand.get_bit_generator()
-        if not isinstance(generator, np.random.MT19937):  # set_bit_generator was called
+        self._owner = np.random.mtrand.get_bit_generator()  # of the memory, while it is used
+        if not isinstance(self._owner, np.random.MT19937):  # set_bit_generator was called
             return ()
-        return (generator.ctypes.state_address,)
+        return (self._owner.ctypes.state_address,)
 
     def _draw(self) -> Any:
         return np.random.random_sample()  # noqa: NPY002
@@ -231,7 +231,7 @@ class Generators:
         self._all.append(torch)
         self._set_aside(torch)
         for rank, states in self._ranks.items():
-            self._seed_one(torch, rank, states)
+            self._seed_new(rank, states, [torch])
 
     def arrive(self) -> None:
         """Set aside the caller's states, to bring them back in `depart`."""
@@ -250,8 +250,7 @@ class Generators:
         """The rank's states, seeded at the first call."""
         if rank not in self._ranks:
             self._ranks[rank] = states = RankStates()
-            for generator in self._all:
-                self._seed_one(generator, rank, states)
+            self._seed_new(rank, states, self._all)
         return self._ranks[rank]
 
     def restore(self, states: RankStates) -> None:
@@ -277,13 +276,15 @@ class Generators:
         if not plain:
             generator.seed(0)  # drops the number that was kept for the next draw
 
-    def _seed_one(self, generator: GlobalGenerator, rank: int, states: RankStates) -> None:
-        generator.seed(global_seeds(self._seed, rank)[generator.name])
-        if generator.memory is None:
-            states.drawn[generator] = generator.state()
-        else:
-            states.images.append((generator.memory, bytes(generator.memory)))
-            states.watched += [(view, view[0]) for view in generator.watched]
+    def _seed_new(self, rank: int, states: RankStates, new: list[GlobalGenerator]) -> None:
+        seeds = global_seeds(self._seed, rank)
+        for generator in new:
+            generator.seed(seeds[generator.name])
+            if generator.memory is None:
+                states.drawn[generator] = generator.state()
+            else:
+                states.images.append((generator.memory, bytes(generator.memory)))
+                states.watched += [(view, view[0]) for view in generator.watched]
 
     def _find_drawn(self, states: RankStates) -> None:
         """Move the generators from which the rank has drawn to those that are kept in full."""

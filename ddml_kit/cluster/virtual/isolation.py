@@ -55,14 +55,14 @@ class Place:
         else:
             if self._states.drawn:
                 isolation.generators.keep(self._states)
-        if isolation.torch is not None:
+        if isolation.torch is not None or ("torch" in _modules and isolation.find_torch()):
             if isolation.is_inference():
                 self._modes = _default_modes(isolation.torch)
             elif not isolation.is_grad():
                 self._no_grad = True
                 isolation.torch.set_grad_enabled(True)
-        elif "torch" in _modules:
-            isolation.add_torch()
+            if not isolation.has_torch:  # the strand has just loaded it
+                isolation.take_torch()
 
 
 class Isolation:
@@ -76,6 +76,7 @@ class Isolation:
         self.generators = Generators(seed)
         self.torch: Any = None  # once it is loaded
         self.is_grad = self.is_inference = _never
+        self.has_torch = False  # `arrive` has found it, or `take_torch` was called since
         self._controller = ThreadpoolController()
         self._outside = ExitStack()
         self._dtype: Any = None
@@ -87,10 +88,8 @@ class Isolation:
     def arrive(self) -> None:
         """One thread, default modes, the caller's generators set aside."""
         self.generators.arrive()
-        if self.torch is not None:  # before the limit, after which torch, too, says 1
-            self._arrive_torch()
-        elif "torch" in sys.modules:
-            self.add_torch()
+        if self.torch is not None or self.find_torch():
+            self.take_torch()  # before the limit, after which torch, too, says 1
         self._outside.enter_context(self._controller.limit(limits=1))
 
     def depart(self) -> None:
@@ -100,23 +99,25 @@ class Isolation:
         self.generators.depart()
         self._outside.close()
 
-    def add_torch(self) -> None:
-        """torch is loaded by now; if a strand has just loaded it, its modes are at their defaults.
+    def find_torch(self) -> bool:
+        """Whether torch is loaded by now.
 
-        Its generator is not: what that strand draws before it gives way comes from torch's own
-        seed.
+        Where a strand has loaded it, what that one draws before it gives way comes from torch's
+        own seed.
         """
-        torch = sys.modules["torch"]
+        torch: Any = sys.modules.get("torch")
         if not hasattr(torch, "default_generator"):
-            return  # another thread is in the middle of importing it
-        self.torch = torch
+            return False  # or another thread is in the middle of importing it
+        self.torch, self._dtype = torch, torch.float32
         self.is_grad, self.is_inference = torch.is_grad_enabled, torch.is_inference_mode_enabled
-        self.generators.add_torch()
-        self._dtype = torch.float32
-        self._arrive_torch()
+        return True
 
-    def _arrive_torch(self) -> None:
+    def take_torch(self) -> None:
+        """One thread and default modes; the caller's are set aside. No strand's may be on."""
         torch = self.torch
+        if not self.has_torch:
+            self.has_torch = True
+            self.generators.add_torch()
         self._outside.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(1)
         self._outside.enter_context(_default_modes(torch))
