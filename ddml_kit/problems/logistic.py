@@ -134,7 +134,8 @@ class Logistic(Supervised):
         """The derivative of each sample's loss by its logits: probabilities - targets, (b, k)."""
         if self._columns == 1:
             return scipy.special.expit(logits) - y[:, None].astype(self.dtype)
-        p = scipy.special.softmax(logits, axis=1)
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
         p[np.arange(len(y)), y] -= 1
         return p
 
