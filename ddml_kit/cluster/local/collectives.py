@@ -206,8 +206,11 @@ class Meeting:
                 missing += 1
             return missing == n or (some_dead() and self._lost(base, count) >= 0)
 
+        def what() -> str:  # may be asked just after the last has come
+            return f"a collective with rank {members[min(missing, n - 1)]}"
+
         while not ready():
-            self._waiter.wait(ready, lambda: f"a collective with rank {members[missing]}")
+            self._waiter.wait(ready, what)
         if missing < n:
             raise self._wiring.failure(self._lost(base, count))
         if WEAK:
