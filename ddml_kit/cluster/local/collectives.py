@@ -67,6 +67,7 @@ class Meeting:
         self._notes = offset + 2 * line
         self._slots = self._notes + notes
         self._in_slots: dict[tuple, list[np.ndarray]] = {}
+        self._note = b""
         self._calls = self._steps = 0
         self._last_long = 0  # the call after which my piece may be read until all have left
         self._piece, self._room = -1, 0
@@ -76,7 +77,7 @@ class Meeting:
         self._calls += 1
         self._write_note(_note("barrier"))
         self._meet()
-        self._compare_notes(_note("barrier"))
+        self._compare_notes()
 
     def all_reduce(self, x: np.ndarray, op: np.ufunc, out: np.ndarray | None) -> np.ndarray:
         """The fold of all members' x in their order, in `out` or a new array; at least 2 members.
@@ -112,7 +113,7 @@ class Meeting:
         slots[self._position][...] = flat
         self._write_note(note)
         self._meet()
-        self._compare_notes(note)
+        self._compare_notes()
         op(slots[0], slots[1], out=result)
         for slot in slots[2:]:
             op(result, slot, out=result)
@@ -130,7 +131,7 @@ class Meeting:
         mine[:first], mine[last:] = flat[:first], flat[last:]
         self._write_note(note, self._piece)
         self._meet()
-        self._compare_notes(note)
+        self._compare_notes()
 
         vectors = [mine if i == me else self._vector(i, flat.shape, flat.dtype) for i in range(n)]
         sources = [flat if i == me else vectors[i] for i in range(n)]
@@ -151,11 +152,13 @@ class Meeting:
     # --------------------------------------------------------------------------- notes
 
     def _write_note(self, note: bytes, piece: int = 0) -> None:
+        self._note = note
         at = self._note_at(self._position)
         self._view[at : at + NOTE] = note
         _address.pack_into(self._view, at + NOTE, piece)
 
-    def _compare_notes(self, mine: bytes) -> None:
+    def _compare_notes(self) -> None:
+        mine = self._note
         for i, member in enumerate(self._members):
             at = self._note_at(i)
             theirs = self._view[at : at + NOTE]
@@ -215,6 +218,14 @@ class Meeting:
             raise self._wiring.failure(self._lost(base, count))
         if WEAK:
             fence()
+
+    def _who_is_missing(self, base: int, count: int) -> str:
+        words = self._words
+        absent = [str(m) for i, m in enumerate(self._members) if words[base + i] < count]
+        others = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        ranks = "rank" if len(absent) == 1 else "ranks"
+        what = _text(self._note).split("(")[0]
+        return f"{ranks} {', '.join(absent[:3])}{others} to call {what}"
 
     def _lost(self, base: int, count: int) -> int:
         """A member that has died before it came, or -1."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ddml_kit.cluster.endpoint import ANY, Endpoint, Message, Pending, generator
-from ddml_kit.cluster.errors import Timeout
+from ddml_kit.cluster.errors import Timeout, awaited_message
 from ddml_kit.cluster.faults import Slowdown
 from ddml_kit.cluster.local.collectives import Meeting
 from ddml_kit.cluster.local.encoding import encode
@@ -20,8 +20,8 @@ from ddml_kit.cluster.local.locks import RankLock
 from ddml_kit.cluster.local.memory import Heap, Views, total
 from ddml_kit.cluster.local.queues import Letter, Mail
 from ddml_kit.cluster.local.results import Results
-from ddml_kit.cluster.local.strands import Started, Strand
-from ddml_kit.cluster.local.waiting import Waiter
+from ddml_kit.cluster.local.strands import Started
+from ddml_kit.cluster.local.waiting import Strand, Waiter
 from ddml_kit.cluster.local.wiring import Wiring
 from ddml_kit.cluster.payload import (
     all_gather_bytes,
@@ -74,7 +74,10 @@ class LocalEndpoint(Endpoint):
         self._wiring, self._emit, self._started = wiring, emit, started
         self._slowdowns, self._paced = tuple(slowdowns), paced
         self._slowness = generator(seed, rank, "slowdown")
-        self._waiter = Waiter(wiring, rank, peers)
+        self._strand = Strand()
+        self._strand.mark = started
+        self._started_strands: list[Started] = []
+        self._waiter = Waiter(wiring, rank, self._strand, peers)
         views = [Views(wiring.memory, 1 + r) for r in range(self.size)]
         heap = Heap(views[rank], rank, min(IDLE, total() // (8 * self.size)))
         self._mail = Mail(wiring, rank, heap, views)
@@ -83,7 +86,7 @@ class LocalEndpoint(Endpoint):
         self._locks: Counter[int] = Counter()
         self._strand = Strand()
         self._strand.mark = started
-        self._strands = 0
+        self._begun: list[Started] = []
         self._thinning = Thinning(self.size)
         self._last_snapshot = -math.inf
 
@@ -104,7 +107,7 @@ class LocalEndpoint(Endpoint):
             deadline = None if timeout is None else start + timeout
             letter = self._await(source, tag, context, deadline)
             if letter is None:
-                wanted = _message(source, tag)
+                wanted = awaited_message(source, tag)
                 raise Timeout(f"rank {self.rank} waited {timeout:g} s for {wanted}")
         value = self._mail.open(letter)
         _, source, tag, _, _, _, booked, _ = letter
@@ -130,7 +133,7 @@ class LocalEndpoint(Endpoint):
             return news() or (wiring.some_dead() and bool(self._hopeless(source, needed)))
 
         def what() -> str:
-            return _message(source, tag)
+            return awaited_message(source, tag)
 
         dead: list[int] = []
         soon = deadline is None or deadline > time.monotonic()
@@ -245,8 +248,14 @@ class LocalEndpoint(Endpoint):
 
     def start(self, f: Callable[..., Any], *args: Any) -> Pending:
         self._waiter.check()
-        self._strands += 1
-        return Started(self._strands, self._waiter, self._strand.begin, f, *args)
+        number = len(self._begun) + 1
+        self._begun.append(Started(number, self._waiter, self._strand.begin, f, *args))
+        return self._begun[-1]
+
+    def unseen_error(self) -> BaseException | None:
+        """What a strand has raised for which nobody has waited."""
+        errors = (strand.unseen_error() for strand in self._begun)
+        return next((error for error in errors if error is not None), None)
 
     # ------------------------------------------------------------------------ shared memory
 
@@ -325,12 +334,6 @@ class LocalEndpoint(Endpoint):
         self.recorder.add(
             kind, self.rank, start - began, stop - began, peer, tag, nbytes, strand.number
         )
-
-
-def _message(source: int, tag: int) -> str:
-    """ "a message from rank 1, tag 3", for a report."""
-    who = "any rank" if source == ANY else f"rank {source}"
-    return f"a message from {who}" + (f", tag {tag}" if tag >= 0 else "")
 
 
 def _never() -> bool:

@@ -3,54 +3,33 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from ddml_kit.cluster.endpoint import Pending
-from ddml_kit.cluster.local.waiting import Waiter
-
-
-class Strand(threading.local):
-    """Of the thread that looks: its number, and when its last call on comm ended (monotonic s)."""
-
-    number = 0
-    mark = 0.0
-
-    def touch(self) -> None:
-        """A call has ended."""
-        self.mark = time.monotonic()
-
-    def begin(self, number: int) -> None:
-        """This thread is strand `number`, from now on."""
-        self.number = number
-        self.touch()
+from ddml_kit.cluster.local.waiting import Strand, Waiter
 
 
 class Started(Pending):
     """A function that runs in a thread of its own."""
 
     def __init__(
-        self,
-        number: int,
-        waiter: Waiter,
-        begin: Callable[[int], None],
-        f: Callable[..., Any],
-        *args: Any,
+        self, number: int, strand: Strand, waiter: Waiter, f: Callable[..., Any], *args: Any
     ) -> None:
-        """begin: called in the thread, with the strand's number, before f."""
-        self._waiter, self._begin, self._f, self._args = waiter, begin, f, args
-        self._number = number
+        self._number, self._strand, self._waiter = number, strand, waiter
+        self._f, self._args = f, args
         self._done = False
         self._value: Any = None
         self._error: BaseException | None = None
+        self._seen = False
         waiter.begin()
         # a daemon: a strand that nobody waits for must not keep the process alive
         threading.Thread(target=self._run, name=f"strand {number}", daemon=True).start()
 
     def _run(self) -> None:
+        self._strand.number = self._number
+        self._strand.touch()
         try:
-            self._begin(self._number)
             self._value = self._f(*self._args)
         except BaseException as error:
             self._error = error
@@ -61,6 +40,12 @@ class Started(Pending):
     def wait(self) -> Any:
         """What the strand returned, once it has; raises what it raised."""
         self._waiter.sleep(lambda: self._done, lambda: f"its strand {self._number}")
+        self._seen = True
         if self._error is not None:
             raise self._error
         return self._value
+
+    def check(self) -> None:
+        """Raises what it has raised, if nobody has waited for it."""
+        if self._error is not None and not self._seen:
+            raise self._error

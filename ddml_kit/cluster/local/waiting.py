@@ -31,15 +31,34 @@ LOOKS = 50  # before falling asleep where ranks share cores
 NAP = 0.1  # seconds after which a sleeper looks again unasked; nothing depends on it
 
 
+class Strand(threading.local):
+    """Of the thread that looks: its number, and when its last call on comm ended (monotonic s)."""
+
+    number = 0  # 0: the program; 1, 2, ...: what it has started
+    mark = 0.0
+
+    def touch(self) -> None:
+        """A call has ended."""
+        self.mark = time.monotonic()
+
+
 class Wait:
     """One strand's wait: `ready()` tests, and changes nothing that a second call would miss."""
 
-    __slots__ = ("deadline", "ready", "what")
+    __slots__ = ("deadline", "ready", "strand", "what")
 
     def __init__(
-        self, ready: Callable[[], bool], what: Callable[[], str], deadline: float | None
+        self,
+        strand: int,
+        ready: Callable[[], bool],
+        what: Callable[[], str],
+        deadline: float | None,
     ) -> None:
-        self.ready, self.what, self.deadline = ready, what, deadline
+        self.strand, self.ready, self.what, self.deadline = strand, ready, what, deadline
+
+    def __str__(self) -> str:
+        where = f"in strand {self.strand} " if self.strand else ""
+        return f"{where}waits for {self.what()}"
 
 
 class Waiter:
@@ -49,8 +68,10 @@ class Waiter:
     finished, the rank is marked dead, and everyone woken.
     """
 
-    def __init__(self, wiring: Wiring, rank: int, peers: Sequence[int] = ()) -> None:
-        self._wiring, self._rank = wiring, rank
+    def __init__(
+        self, wiring: Wiring, rank: int, strand: Strand, peers: Sequence[int] = ()
+    ) -> None:
+        self._wiring, self._rank, self._strand = wiring, rank, strand
         self._words, self._control = wiring.control.words, wiring.control
         self._peers = {fd: peer for peer, fd in enumerate(peers) if fd >= 0}
         self._sleeper = wiring.bells.sleeper(rank, self._peers)
@@ -97,7 +118,7 @@ class Waiter:
         self, ready: Callable[[], bool], what: Callable[[], str], deadline: float | None = None
     ) -> bool:
         """The same as `wait`, for what is not expected soon: falls asleep at once."""
-        wait, start = Wait(ready, what, deadline), time.monotonic()
+        wait, start = Wait(self._strand.number, ready, what, deadline), time.monotonic()
         with self._changed:
             self._waits.append(wait)
             try:
@@ -110,7 +131,7 @@ class Waiter:
                     left = NAP if deadline is None else deadline - time.monotonic()
                     if left <= 0:
                         return False
-                    if self._led:
+                    if self._led or self._any_ready():  # let go, for the one who leads or is next
                         self._declare()
                         self._changed.wait(min(left, NAP))
                     else:
@@ -168,7 +189,7 @@ class Waiter:
         deep = self._control.deep + self._rank
         if len(self._waits) < self._strands or self._words[deep]:
             return
-        self._control.set_text(self._rank, " and ".join(w.what() for w in self._waits))
+        self._control.set_text(self._rank, " and ".join(map(str, self._waits)))
         timeout = any(wait.deadline is not None for wait in self._waits)
         self._words[self._control.timeout + self._rank] = timeout
         self._moves += 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 import mmap
 from typing import Any, NamedTuple
 
-from ddml_kit.cluster.errors import RankFailed
+from ddml_kit.cluster.errors import RankFailed, deadlock_sentence
 from ddml_kit.cluster.local.system import SEGMENT, Bells, Memory, fence
 
 STOP = 0  # the first word: not 0 when the run is to end
@@ -27,7 +27,7 @@ class State(NamedTuple):
 
     rank: int
     status: str  # "running", "waiting", "finished" or "dead"
-    what: str  # what a waiting rank waits for, as words: "a message from rank 1, tag 3"
+    what: str  # of a waiting rank, in words: "waits for a message from rank 1, tag 3"
     has_timeout: bool  # the wait will end by itself
     moves: int  # changes with every wait that begins
 
@@ -58,7 +58,7 @@ class Control:
         assert self._texts + 2 * size * TEXT <= SEGMENT
 
     def text(self, rank: int, second: bool = False) -> str:
-        """The first text of a rank: what it waits for. The second: what it died of."""
+        """The first text of a rank: what it does. The second: what it died of."""
         start = self._texts + (2 * rank + second) * TEXT
         return self.view[start : start + TEXT].rstrip(b"\0").decode(errors="replace")
 
@@ -178,7 +178,7 @@ class Wiring:
             or any(state.status == "running" or state.has_timeout for state in self._peek)
         ):
             return None
-        verbs = {"waiting": "waits for {}", "finished": "has finished", "dead": "has failed"}
-        return "; ".join(
-            f"rank {state.rank} {verbs[state.status].format(state.what)}" for state in self._peek
+        ended = {"finished": "has finished", "dead": "has failed"}
+        return deadlock_sentence(
+            {state.rank: ended.get(state.status, state.what) for state in self._peek}
         )

@@ -75,6 +75,8 @@ def work(rank: int, task: Task, connection: Connection) -> None:
                 target=_crash, args=(after, clock, endpoint, outbox), daemon=True
             ).start()
         result = program(Comm(endpoint), *args, **kwargs)
+        if (error := endpoint.unseen_error()) is not None:
+            raise error
         _be_left_alone()
         end = End("returned", clock.now(), _events(endpoint))
         task.wiring.mark_finished(rank)
