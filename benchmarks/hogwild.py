@@ -29,7 +29,7 @@ from ddml_kit.training.hogwild_compiled import RacedCompiled, Ready, descend
 ROWS, FEATURES, NONZEROS = 180_000, 47_236, 75
 PASSES, LR = 2, 0.5
 ROUNDS = 7
-CHUNK, DELAY = 1 << 20, 128  # a call a pass
+CHUNK, DELAY = 1 << 20, 256  # a call a pass
 
 
 def main() -> None:

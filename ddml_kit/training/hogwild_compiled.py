@@ -56,7 +56,7 @@ def hogwild_compiled(
     decay: float = 1.0,
     shuffle: bool = True,
     chunk: int = 65536,
-    delay: int = 128,
+    delay: int = 256,
 ) -> RacedCompiled:
     """`passes` over each rank's shard without a lock, in float32 and with no regulariser.
 
