@@ -187,26 +187,27 @@ class Run:
     def load(path: str | os.PathLike) -> Run:
         """The run that `save` wrote. Raises ValueError if the file is something else."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = dict(archive)
             head = json.loads(arrays["head"].tobytes())
-            events = arrays["trace"].view(EVENT)
+            return Run(
+                badge=head["badge"],
+                size=head["size"],
+                seed=head["seed"],
+                seconds=head["seconds"],
+                stopped=head["stopped"],
+                results=[_decode(value, arrays) for value in head["results"]],
+                trace=Trace(arrays["trace"].view(EVENT)),
+                points=[Metric(*point) for point in head["points"]],
+                snapshots=[
+                    Snapshot(r, t, k, _decode(w, arrays)) for r, t, k, w in head["snapshots"]
+                ],
+                failures={f[0]: RankFailed(*f) for f in head["failures"]},
+            )
         except OSError:
             raise
         except Exception as error:
             raise ValueError(f"{os.fspath(path)} is not a saved run: {error}") from error
-        return Run(
-            badge=head["badge"],
-            size=head["size"],
-            seed=head["seed"],
-            seconds=head["seconds"],
-            stopped=head["stopped"],
-            results=[_decode(value, arrays) for value in head["results"]],
-            trace=Trace(events),
-            points=[Metric(*point) for point in head["points"]],
-            snapshots=[Snapshot(r, t, k, _decode(w, arrays)) for r, t, k, w in head["snapshots"]],
-            failures={f[0]: RankFailed(*f) for f in head["failures"]},
-        )
 
     def to_perfetto(self, path: str | os.PathLike) -> None:
         """Write the trace for ui.perfetto.dev or chrome://tracing."""

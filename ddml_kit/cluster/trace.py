@@ -106,32 +106,33 @@ class Trace:
         """Write the trace as JSON that ui.perfetto.dev and chrome://tracing open.
 
         Format: Google, "Trace Event Format"; complete events ("X"), times in microseconds, one
-        thread a rank.
+        thread a strand.
         """
-        names = [{"name": "process_name", "ph": "M", "pid": 0, "args": {"name": "cluster"}}]
-        names += [
-            {
-                "name": "thread_name",
-                "ph": "M",
-                "pid": 0,
-                "tid": r,
-                "args": {"name": f"rank {r}"},
-            }
-            for r in np.unique(self.events["rank"]).tolist()
+        lanes = np.unique(self.events[["rank", "strand"]]).tolist()
+        number = {lane: i for i, lane in enumerate(lanes)}
+        shown = [_metadata("process_name", 0, "cluster")]
+        shown += [
+            _metadata("thread_name", i, f"rank {rank}" + f", strand {strand}" * (strand > 0))
+            for i, (rank, strand) in enumerate(lanes)
         ]
+        shown += [_perfetto(event, number) for event in self.events.tolist()]
         with open(path, "w", encoding="utf8") as file:
-            json.dump({"traceEvents": names + [_perfetto(event) for event in self.events]}, file)
+            json.dump({"traceEvents": shown}, file)
 
 
-def _perfetto(event: np.void) -> dict[str, Any]:
-    """One complete event. A strand of a rank gets a thread of its own, above all ranks."""
-    start, stop, nbytes, tag, rank, peer, kind, strand = event.tolist()
+def _metadata(what: str, thread: int, name: str) -> dict[str, Any]:
+    return {"name": what, "ph": "M", "pid": 0, "tid": thread, "args": {"name": name}}
+
+
+def _perfetto(event: tuple, number: dict[tuple[int, int], int]) -> dict[str, Any]:
+    """One complete event, on the thread of its strand."""
+    start, stop, nbytes, tag, rank, peer, kind, strand = event
     return {
         "name": KINDS[kind],
         "ph": "X",
         "ts": start * 1e6,
         "dur": (stop - start) * 1e6,
-        "pid": strand,
-        "tid": rank,
+        "pid": 0,
+        "tid": number[rank, strand],
         "args": {"peer": peer, "tag": tag, "bytes": nbytes},
     }
