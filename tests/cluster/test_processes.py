@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ddml_kit.cluster import Metric, RankFailed, Snapshot
-from ddml_kit.cluster.local import launch
+from ddml_kit.cluster.local import launch, watch
 from ddml_kit.cluster.processes import Processes
 from ddml_kit.cluster.seeding import global_seeds
 
@@ -80,9 +80,18 @@ def test_a_script_needs_no_main_guard(tmp_path, forks):
     assert done.returncode == 0
 
 
-def test_workers_print_where_the_parent_prints_now(capfd):
-    Processes(2).run(lambda comm: print("here", comm.rank))
-    assert sorted(capfd.readouterr().out.splitlines()) == ["here 0", "here 1"]
+def test_workers_print_where_the_parent_prints_now(tmp_path):
+    Processes(1).run(lambda comm: None)  # the server was there before
+    before = os.dup(1)
+    with open(tmp_path / "output", "w+") as file:
+        os.dup2(file.fileno(), 1)
+        try:
+            Processes(2).run(lambda comm: print("here", comm.rank))
+        finally:
+            os.dup2(before, 1)
+            os.close(before)
+        file.seek(0)
+        assert sorted(file.read().splitlines()) == ["here 0", "here 1"]
 
 
 def test_workers_see_the_parents_directory_environment_and_modules(tmp_path, monkeypatch):
@@ -262,6 +271,20 @@ def test_the_badge_says_whether_time_is_paced():
     run = Processes(1, paced=True).run(lambda comm: comm.work(0.05))
     assert run.badge == "paced"
     assert run.seconds >= 0.05
+
+
+def test_the_watcher_waits_as_it_does_on_windows(monkeypatch):
+    monkeypatch.setattr(watch, "_selector", watch._Handles)
+
+    def program(comm):
+        comm.record(rank=comm.rank)
+        return comm.all_reduce(np.ones(3))
+
+    run = Processes(3).run(program)
+    assert sorted(run.metrics["rank"]) == [0, 1, 2]
+    np.testing.assert_array_equal(run.results, np.full((3, 3), 3.0))
+    with pytest.raises(RankFailed, match="exit code 3"):
+        Processes(2).run(lambda comm: os._exit(3))
 
 
 def test_runs_leave_no_descriptor_open():

@@ -41,6 +41,7 @@ def record_pid(comm):
 
 
 def forever(comm, wait):
+    comm.barrier()
     record_pid(comm)
     wait(comm)
 
@@ -191,12 +192,12 @@ def test_a_deadlock_says_who_waits_for_whom():
 def test_a_killed_server_is_explained_and_replaced():
     from ddml_kit.cluster.local.forked import ForkServer
 
-    running = Processes(2).start(forever, receive)
+    running = Processes(2).start(forever, spin)
     pids = pids_of(running, 2)
     os.kill(ForkServer.running().process.pid, signal.SIGKILL)
     with pytest.raises(RankFailed, match="the server that workers are forked from was killed"):
         running.result()
-    assert not any(map(is_there, pids)) or wait_for(lambda: not any(map(is_there, pids))) is None
+    wait_for(lambda: not any(map(is_there, pids)))
     assert Processes(2).run(lambda comm: comm.rank).results == [0, 1]
 
 
@@ -212,6 +213,7 @@ def test_stop_ends_the_run_and_keeps_what_there_is(wait):
     assert run.stopped
     assert run.results == [None] * 3
     assert len(run.points) == 3
+    assert set(run.trace["rank"]) == {0, 1, 2}
     assert not run.failures
 
 
@@ -273,6 +275,14 @@ def test_an_interrupt_ends_the_run_and_is_passed_on():
     assert not any(map(is_there, pids))
 
 
+def test_an_interrupt_that_reaches_a_worker_does_nothing():
+    def program(comm):
+        os.kill(os.getpid(), signal.SIGINT)
+        return "still here"
+
+    assert Processes(1).run(program).results == ["still here"]
+
+
 def test_a_run_that_is_let_go_of_is_ended():
     running = Processes(2).start(forever, receive)
     pids = pids_of(running, 2)
@@ -319,7 +329,8 @@ def run_script(source):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no fork server elsewhere")
 @pytest.mark.parametrize(
-    ("wait", "end"), [("comm.recv(timeout=600)", "kill"), *(("while True: pass", end) for end in ENDS)]
+    ("wait", "end"),
+    [("comm.recv(timeout=600)", "kill"), *(("while True: pass", end) for end in ENDS)],
 )
 def test_workers_and_server_end_with_the_parent(wait, end):
     pids, errors = run_script(SCRIPT.format(wait=wait, end=ENDS[end], spawned=False))
@@ -329,7 +340,9 @@ def test_workers_and_server_end_with_the_parent(wait, end):
 
 
 def test_spawned_workers_end_with_the_parent():
-    pids, errors = run_script(SCRIPT.format(wait="comm.recv(timeout=600)", end=ENDS["kill"], spawned=True))
+    pids, errors = run_script(
+        SCRIPT.format(wait="comm.recv(timeout=600)", end=ENDS["kill"], spawned=True)
+    )
     assert len(pids) == 3
     wait_for(lambda: not any(map(is_there, pids)))
     assert errors == ""
@@ -347,6 +360,28 @@ def test_a_server_that_is_still_loading_ends_with_the_parent():
     )
     wait_for(lambda: not is_there(pid))
     assert errors == ""
+
+
+GUARD = """
+import os, signal, sys, types
+from ddml_kit.cluster.local import guards
+guards.sys = types.SimpleNamespace(platform=sys.argv[1])
+pipe, other = os.pipe()
+if sys.argv[2] == "before":
+    os.close(other)
+guards.end_with(pipe)
+if sys.argv[2] == "after":
+    os.close(other)
+signal.pause()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pretends to be on other systems")
+@pytest.mark.parametrize("closed", ["before", "after"])
+@pytest.mark.parametrize(("platform", "code"), [("linux", -signal.SIGKILL), ("darwin", 1)])
+def test_the_guard_ends_its_process_when_the_pipe_is_closed(platform, code, closed):
+    done = subprocess.run([sys.executable, "-c", GUARD, platform, closed], timeout=60)
+    assert done.returncode == code
 
 
 @pytest.mark.skipif(not launch.FORKS, reason="there is no fork server here")
