@@ -213,7 +213,7 @@ class Meeting:
             return f"a collective with rank {members[min(missing, n - 1)]}"
 
         while not ready():
-            self._waiter.wait(ready, what)
+            self._waiter.wait(ready, lambda: self._who_is_missing(base, count))
         if missing < n:
             raise self._wiring.failure(self._lost(base, count))
         if WEAK:

@@ -76,7 +76,7 @@ class LocalEndpoint(Endpoint):
         self._slowness = generator(seed, rank, "slowdown")
         self._strand = Strand()
         self._strand.mark = started
-        self._started_strands: list[Started] = []
+        self._begun: list[Started] = []
         self._waiter = Waiter(wiring, rank, self._strand, peers)
         views = [Views(wiring.memory, 1 + r) for r in range(self.size)]
         heap = Heap(views[rank], rank, min(IDLE, total() // (8 * self.size)))
@@ -84,9 +84,6 @@ class LocalEndpoint(Endpoint):
         self._results = Results()
         self._meetings: dict[int, Meeting] = {}
         self._locks: Counter[int] = Counter()
-        self._strand = Strand()
-        self._strand.mark = started
-        self._begun: list[Started] = []
         self._thinning = Thinning(self.size)
         self._last_snapshot = -math.inf
 
@@ -249,7 +246,7 @@ class LocalEndpoint(Endpoint):
     def start(self, f: Callable[..., Any], *args: Any) -> Pending:
         self._waiter.check()
         number = len(self._begun) + 1
-        self._begun.append(Started(number, self._waiter, self._strand.begin, f, *args))
+        self._begun.append(Started(number, self._strand, self._waiter, f, *args))
         return self._begun[-1]
 
     def unseen_error(self) -> BaseException | None:

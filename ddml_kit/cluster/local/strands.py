@@ -45,7 +45,6 @@ class Started(Pending):
             raise self._error
         return self._value
 
-    def check(self) -> None:
-        """Raises what it has raised, if nobody has waited for it."""
-        if self._error is not None and not self._seen:
-            raise self._error
+    def unseen_error(self) -> BaseException | None:
+        """What it has raised, if nobody has waited for it."""
+        return None if self._seen else self._error
