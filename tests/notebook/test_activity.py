@@ -16,8 +16,8 @@ from ddml_kit.cluster.trace import (
 from ddml_kit.notebook.figures.activity import (
     ACTIVITIES,
     BINS,
-    first_part,
     intervals,
+    part,
     shares,
     window,
 )
@@ -94,6 +94,22 @@ def test_collectives_that_cannot_be_matched_communicate() -> None:
     assert {t[1] for t in told(run_of(recorder, 4, 3.0))} == {"communicate"}
 
 
+def test_the_first_part_is_the_same_as_that_of_the_whole() -> None:
+    def program(comm):
+        for step in range(20):
+            comm.work(1.0 + (comm.rank + step) % 3)
+            comm.send(step, (comm.rank + 1) % comm.size)
+            comm.recv((comm.rank - 1) % comm.size)
+            comm.all_reduce(1.0)
+
+    run = Simulated(3).run(program)
+    whole = intervals(run)
+    for end in (1.5, 7.3, 20.0):
+        first = part(intervals(run, end), 0.0, end, range(3))
+        np.testing.assert_equal(first, part(whole, 0.0, end, range(3)))
+        assert np.unique(first.activity).size > 1
+
+
 def test_waiting_for_a_lock_is_told_apart() -> None:
     recorder = Recorder()
     recorder.add(LOCK, 0, 0.0, 1.0)
@@ -105,8 +121,8 @@ def test_shares_add_up() -> None:
     recorder.add(COMPUTE, 0, 0.0, 3.0)
     recorder.add(LOCK, 0, 3.0, 4.0)
     done = intervals(run_of(recorder, 2, 4.0))
-    np.testing.assert_allclose(shares(done, 4.0, 2), [[0.75, 0, 0, 0.25], [0, 0, 0, 0]])
-    np.testing.assert_allclose(shares(done, 2.0, 2)[0], [1, 0, 0, 0])
+    np.testing.assert_allclose(shares(done, 0.0, 4.0, 2), [[0.75, 0, 0, 0.25], [0, 0, 0, 0]])
+    np.testing.assert_allclose(shares(done, 0.0, 2.0, 2)[0], [1, 0, 0, 0])
 
 
 def steps(rank: int, recorder: Recorder, count: int, seconds: float) -> None:
@@ -119,9 +135,17 @@ def test_short_runs_are_shown_whole_and_long_ones_in_part() -> None:
     short, long = Recorder(), Recorder()
     steps(0, short, 20, 0.1)
     steps(0, long, 1000, 0.1)
-    assert window(intervals(run_of(short, 1, 2.0)), 2.0) == 2.0
-    assert window(intervals(run_of(long, 1, 100.0)), 100.0) == 2.0
-    assert window(intervals(run_of(Recorder(), 1, 1.0)), 1.0) == 1.0
+    assert window(run_of(short, 1, 2.0)) == (0.0, 2.0)
+    assert window(run_of(long, 1, 100.0)) == (0.0, 2.0)
+    assert window(run_of(long, 1, 100.0), 5.0) == (0.0, 5.0)
+    assert window(run_of(Recorder(), 1, 1.0)) == (0.0, 1.0)
+
+
+def test_a_run_is_shown_from_where_its_workers_begin() -> None:
+    recorder = Recorder()
+    for k in range(1000):
+        recorder.add(COMPUTE, 0, 5.0 + 0.01 * k, 5.0 + 0.01 * (k + 1))
+    assert window(run_of(recorder, 1, 15.0)) == (5.0, 5.4)
 
 
 def test_a_worker_that_did_very_much_is_drawn_coarsely_and_keeps_its_shares() -> None:
@@ -131,22 +155,22 @@ def test_a_worker_that_did_very_much_is_drawn_coarsely_and_keeps_its_shares() ->
         recorder.add(COMPUTE, 1, k * 0.002, k * 0.002 + 0.0006)
         recorder.add(LOCK, 1, k * 0.002 + 0.0006, (k + 1) * 0.002)
     done = intervals(run_of(recorder, 2, 40.0))
-    part = first_part(done, 40.0, [0, 1])
-    coarse = part.where(part.rank == 1)
+    drawn = part(done, 0.0, 40.0, [0, 1])
+    coarse = drawn.where(drawn.rank == 1)
     assert len(coarse.rank) == 1
     assert ACTIVITIES[coarse.activity[0]] == "lock"
     assert (coarse.start[0], coarse.stop[0]) == (0.0, 40.0)
-    assert np.count_nonzero(part.rank == 0) == 80
+    assert np.count_nonzero(drawn.rank == 0) == 80
 
 
 def test_the_parts_of_a_coarse_row_are_where_they_were() -> None:
     recorder = Recorder()
     for k in range(1000):
         recorder.add(COMPUTE if k < 500 else LOCK, 0, k * 0.01, (k + 1) * 0.01)
-    part = first_part(intervals(run_of(recorder, 1, 20.0)), 20.0, [0])
-    assert [ACTIVITIES[a] for a in part.activity] == ["compute", "lock"]
-    np.testing.assert_allclose(part.start, [0.0, 5.0])
-    np.testing.assert_allclose(part.stop, [5.0, 10.0], atol=20.0 / BINS)
+    drawn = part(intervals(run_of(recorder, 1, 20.0)), 0.0, 20.0, [0])
+    assert [ACTIVITIES[a] for a in drawn.activity] == ["compute", "lock"]
+    np.testing.assert_allclose(drawn.start, [0.0, 5.0])
+    np.testing.assert_allclose(drawn.stop, [5.0, 10.0], atol=20.0 / BINS)
 
 
 def test_a_simulated_run_is_busy_or_waiting_all_the_time() -> None:
@@ -160,7 +184,7 @@ def test_a_simulated_run_is_busy_or_waiting_all_the_time() -> None:
             comm.recv(0)
 
     run = Simulated(3).run(program)
-    total = shares(intervals(run), run.seconds, 3)
+    total = shares(intervals(run), 0.0, run.seconds, 3)
     assert total[2, 0] == pytest.approx(9.0 / run.seconds)
     assert total[0, 2] == pytest.approx(6.0 / run.seconds, rel=1e-3)  # the two slower ones' lead
     assert (total.sum(axis=1) > 0.99).all()

@@ -72,6 +72,13 @@ def test_a_long_run_is_shown_in_part_and_that_is_said() -> None:
     assert whole.plot.layout.xaxis.title.text == "seconds (simulated)"
 
 
+def test_a_timeline_begins_where_the_workers_do() -> None:
+    recorder = Recorder()
+    recorder.add(COMPUTE, 0, 2.0, 3.0)
+    assert list(timeline(run_of(recorder, 1, 3.0)).plot.layout.xaxis.range) == [2.0, 3.0]
+    assert list(timeline(run_of(Recorder(), 1, 0.0)).plot.layout.xaxis.range) == [0, 1]
+
+
 def test_of_thousands_of_workers_some_are_drawn() -> None:
     figure = timeline(many(1000, 3))
     assert sorted(set(figure.plot.data[0].y)) == list(range(63))
@@ -131,6 +138,14 @@ def test_curves_over_seconds_and_over_steps() -> None:
     by_step = curves({"SSP": CURVE}, over="steps")
     np.testing.assert_allclose(by_step.plot.data[0].x, CURVE.step)
     assert by_step.plot.layout.xaxis.title.text == "steps"
+
+
+def test_curves_leave_room_for_what_is_under_way() -> None:
+    axis = curves({"SSP": CURVE}, until=2000.0).plot.layout.xaxis
+    assert axis.range[1] > 2000.0
+    fast = curves({"a": CURVE._replace(seconds=CURVE.seconds / 1000)}, until=1.0)
+    assert fast.plot.layout.xaxis.title.text == "seconds"
+    np.testing.assert_allclose(fast.plot.data[0].x, CURVE.seconds / 1000)
 
 
 def test_curves_in_words() -> None:

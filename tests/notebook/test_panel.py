@@ -1,5 +1,6 @@
 """The dashboard without a page: runs, stop, failures, what is kept and what is shown."""
 
+import base64
 import csv
 import json
 import sys
@@ -11,9 +12,10 @@ import pytest
 
 from ddml_kit.cluster.errors import RankFailed
 from ddml_kit.cluster.processes import Processes
-from ddml_kit.cluster.run import Cluster, Run
+from ddml_kit.cluster.run import Cluster, Curve, Run
 from ddml_kit.cluster.simulated import Simulated
 from ddml_kit.notebook import Choice, Panel, Slider, Toggle, dashboard
+from ddml_kit.notebook.panel.follow import Outcome
 from ddml_kit.notebook.panel.panel import Attempt
 
 
@@ -177,6 +179,9 @@ def test_a_preset_sets_the_knobs_and_runs(panel: Panel) -> None:
     panel.wait()
     assert panel.runs[0].settings["rate"] == 0.5
     assert panel.front.settings == {"values": panel.runs[0].settings, "turn": 1}
+
+
+SHORT = Curve(np.arange(2), np.array([0.01, 0.02]), np.array([2.0, 1.0]))
 
 
 def endless(comm) -> None:
@@ -378,6 +383,45 @@ def test_the_saved_notebook_says_what_was_there(panel: Panel) -> None:
 def test_a_wrong_declaration_gets_a_sentence(change: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         dashboard(**{"launch": launch, "knobs": KNOBS, "curve": loss, **change})
+
+
+def test_virtual_and_real_seconds_are_not_drawn_on_one_axis() -> None:
+    clusters = {"simulated": Simulated(2), "processes": Processes(2)}
+    panel = dashboard(
+        lambda where: clusters[where].start(descend, 3, 0.1, False),
+        [Choice("where", list(clusters), "simulated")],
+        curve=loss,
+    )
+    virtual, real = panel.run(), panel.run(where="processes")
+    assert panel.labels == ["simulated", "processes"]
+    assert [kept["drawn"] for kept in panel.front.state["runs"]] == [False, True]
+    [trace] = json.loads(panel.front.curve)["data"]
+    assert trace["name"] == "processes"
+    press(panel, "over", axis="steps")
+    assert [kept["drawn"] for kept in panel.front.state["runs"]] == [True, True]
+    assert len(json.loads(panel.front.curve)["data"]) == 2
+    press(panel, "over", axis="seconds")
+    press(panel, "show", number=0)
+    assert [kept["drawn"] for kept in panel.front.state["runs"]] == [True, False]
+    assert np.array_equal(virtual.results, real.results)
+    panel.close()
+
+
+def test_the_axis_changes_its_unit_with_the_run_under_way() -> None:
+    seen = threading.Event()
+    panel = endless_panel(seen, Simulated(1))  # its steps take a virtual second each
+    panel._keep(Outcome(Simulated(1).run(descend, 3, 0.1, False), SHORT, None), {"k": 1})
+    panel._draw()
+    assert json.loads(panel.front.curve)["layout"]["xaxis"]["title"]["text"].startswith("milli")
+    titles: list[str] = []
+    panel.front.observe(lambda change: titles.append(change["new"]), "curve")
+    panel.start()
+    assert seen.wait(60)
+    panel.close()
+    under_way = json.loads(titles[0])
+    assert under_way["layout"]["xaxis"]["title"]["text"] == "seconds (simulated)"
+    x = under_way["data"][0]["x"]
+    np.testing.assert_allclose(np.frombuffer(base64.b64decode(x["bdata"])), SHORT.seconds)
 
 
 def test_real_workers_are_shown_and_stopped() -> None:

@@ -37,70 +37,93 @@ class Intervals(NamedTuple):
     strand: np.ndarray
 
     def where(self, chosen: np.ndarray) -> Intervals:
-        """Those at which the mask `chosen` is true."""
+        """Those at which the mask `chosen` is true, or that it lists."""
         return Intervals(*(column[chosen] for column in self))
 
 
-def intervals(run: Run) -> Intervals:
-    """All that the workers of a run did."""
+def window(run: Run, first: float | None = None) -> tuple[float, float]:
+    """From when to when to show a run, in seconds: from the first thing done, as workers may take
+    a while to start; for `first` seconds, or for some forty activities of a typical worker.
+    """
     events = run.trace.events
-    order = np.lexsort((events["start"], events["rank"]))
-    events = events[order]
+    lasting = np.flatnonzero(events["stop"] > events["start"])
+    if not len(lasting):
+        return 0.0, min(first or run.seconds, run.seconds)
+    begin = float(events["start"].min())
+    if begin < 0.02 * run.seconds:
+        begin = 0.0
+    if first is None:
+        first = run.seconds
+        ranks = events["rank"][lasting]
+        counts = np.bincount(ranks)
+        if np.median(counts[counts > 0]) > 2 * SHOWN:
+            fortieth = events["stop"][lasting[_turn(ranks) == SHOWN - 1]]
+            first = _round_up(float(np.median(fortieth)) - begin)
+    end = begin + first
+    return begin, run.seconds if end > 0.8 * run.seconds else end
+
+
+def intervals(run: Run, end: float = math.inf) -> Intervals:
+    """What the workers of a run did, as far as they began it before `end`."""
+    events = run.trace.events
+    if end < run.seconds:
+        events = events[_needed(events, end)]
+    events = events[np.lexsort((events["start"], events["rank"]))]
+    kind, start, stop = events["kind"], events["start"], events["stop"]
     # What is waited for ends the wait: the matching send, or the last to come.
-    until = np.where(events["kind"] == RECEIVE, np.inf, -np.inf)
+    until = np.where(kind == RECEIVE, np.inf, -np.inf)
     _match_messages(events, until)
-    for kind in COLLECTIVES:
-        _match_collective(events, kind, run.size, until)
-    start, stop, rank = events["start"], events["stop"], events["rank"]
-    split = np.clip(until, start, stop)
-    first = np.full(len(events), WAIT)
-    first[events["kind"] == LOCK] = WAIT_LOCK
-    split = np.where(events["kind"] == LOCK, stop, split)
-    second = np.where(events["kind"] == COMPUTE, WORK, COMMUNICATE)
+    for collective in COLLECTIVES:
+        _match_collective(events, collective, run.size, until)
+    split = np.where(kind == LOCK, stop, np.clip(until, start, stop))
     both = Intervals(
-        np.concatenate([rank, rank]).astype(np.int64),
+        np.tile(events["rank"].astype(np.int64), 2),
         np.concatenate([start, split]),
         np.concatenate([split, stop]),
-        np.concatenate([first, second]),
-        np.concatenate([events["strand"], events["strand"]]).astype(np.int64),
+        np.concatenate(
+            [
+                np.where(kind == LOCK, WAIT_LOCK, WAIT),
+                np.where(kind == COMPUTE, WORK, COMMUNICATE),
+            ]
+        ),
+        np.tile(events["strand"].astype(np.int64), 2),
     )
-    return _sorted(both.where(both.stop > both.start))
+    both = both.where((both.stop > both.start) & (both.start < end))
+    order = np.lexsort((both.start, both.rank))
+    return both.where(order)
 
 
-def window(done: Intervals, seconds: float) -> float:
-    """How much of a run to show, in seconds: some forty activities of a typical worker."""
-    if not len(done.rank):
-        return seconds
-    _, counts = np.unique(done.rank, return_counts=True)
-    typical = float(np.median(counts))
-    if typical <= 2 * SHOWN:
-        return seconds
-    starts = np.searchsorted(done.rank, np.unique(done.rank))
-    at = [done.stop[i + SHOWN - 1] for i, n in zip(starts, counts, strict=True) if n >= SHOWN]
-    rounded = _round_up(float(np.median(at)))
-    return seconds if rounded > 0.8 * seconds else rounded
+def _needed(events: np.ndarray, end: float) -> np.ndarray:
+    """A mask: what began before `end`, and the rest of the collectives that some rank began."""
+    needed = events["start"] < end
+    for kind in COLLECTIVES:
+        at = np.flatnonzero(events["kind"] == kind)
+        turn = _turn(events["rank"][at])
+        if needed[at].any():
+            needed[at[turn <= turn[needed[at]].max()]] = True
+    return needed
 
 
-def first_part(done: Intervals, seconds: float, ranks: Sequence[int]) -> Intervals:
-    """What some ranks did in the first `seconds`, simplified where it would be too fine to see."""
-    seen = done.where((done.start < seconds) & np.isin(done.rank, ranks))
-    seen = seen._replace(stop=np.minimum(seen.stop, seconds))
+def part(done: Intervals, begin: float, end: float, ranks: Sequence[int]) -> Intervals:
+    """What some ranks did between two times, simplified where it would be too fine to see."""
+    seen = done.where((done.start < end) & (done.stop > begin) & np.isin(done.rank, ranks))
+    seen = seen._replace(start=np.maximum(seen.start, begin), stop=np.minimum(seen.stop, end))
     parts = []
     for rank, strand in np.unique(np.stack([seen.rank, seen.strand], axis=1), axis=0):
         own = seen.where((seen.rank == rank) & (seen.strand == strand))
-        parts.append(own if len(own.rank) <= BINS else _coarse(own, seconds))
+        parts.append(own if len(own.rank) <= BINS else _coarse(own, begin, end))
     if not parts:
         return seen
     return Intervals(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def shares(done: Intervals, seconds: float, size: int) -> np.ndarray:
-    """The share of the first `seconds` that each rank's program spent on each, (size, 4)."""
+def shares(done: Intervals, begin: float, end: float, size: int) -> np.ndarray:
+    """The share of the time that each rank's program spent on each activity, (size, 4)."""
     done = done.where(done.strand == 0)
-    length = np.clip(done.stop, 0, seconds) - np.clip(done.start, 0, seconds)
+    length = np.clip(done.stop, begin, end) - np.clip(done.start, begin, end)
     total = np.zeros((size, len(ACTIVITIES)))
     np.add.at(total, (done.rank, done.activity), length)
-    return total / seconds if seconds > 0 else total
+    return total / (end - begin) if end > begin else total
 
 
 def _match_messages(events: np.ndarray, until: np.ndarray) -> None:
@@ -139,6 +162,8 @@ def _match_collective(events: np.ndarray, kind: int, size: int, until: np.ndarra
 
 def _turn(keys: np.ndarray) -> np.ndarray:
     """How many equal keys come before each, (k,)."""
+    if not len(keys):
+        return np.zeros(0, np.int64)
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     firsts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
@@ -147,9 +172,9 @@ def _turn(keys: np.ndarray) -> np.ndarray:
     return turn
 
 
-def _coarse(own: Intervals, seconds: float) -> Intervals:
+def _coarse(own: Intervals, begin: float, end: float) -> Intervals:
     """One strand's intervals in BINS equal parts of the time, each shown as what filled it most."""
-    edges = np.linspace(0.0, seconds, BINS + 1)
+    edges = np.linspace(begin, end, BINS + 1)
     filled = np.zeros((len(ACTIVITIES) + 1, BINS))
     for activity in range(len(ACTIVITIES)):
         chosen = own.where(own.activity == activity)
@@ -158,7 +183,7 @@ def _coarse(own: Intervals, seconds: float) -> Intervals:
             times = np.stack([chosen.start, chosen.stop], axis=1).reshape(-1)
             total = np.stack([np.concatenate([[0.0], length[:-1]]), length], axis=1).reshape(-1)
             filled[activity] = np.diff(np.interp(edges, times, total))
-    filled[-1] = seconds / BINS - filled.sum(axis=0)  # nothing recorded
+    filled[-1] = (end - begin) / BINS - filled.sum(axis=0)  # nothing recorded
     most = filled.argmax(axis=0)
     firsts = np.flatnonzero(np.diff(most, prepend=-1))
     stops = np.append(firsts[1:], BINS)
@@ -170,11 +195,6 @@ def _coarse(own: Intervals, seconds: float) -> Intervals:
         most[firsts][kept],
         np.full(int(kept.sum()), own.strand[0]),
     )
-
-
-def _sorted(done: Intervals) -> Intervals:
-    order = np.lexsort((done.start, done.rank))
-    return Intervals(*(column[order] for column in done))
 
 
 def _round_up(x: float) -> float:

@@ -25,17 +25,22 @@ def curves(
     badge: Badge | None = None,
     target: float | None = None,
     log: bool = True,
+    until: float = 0.0,
 ) -> Figure:
-    """Curves by label. value: what they show; badge: where they ran; target: a level to reach."""
+    """Curves by label. value: what they show; badge: where they ran; target: a level to reach.
+
+    until: seconds that the axis reaches at least.
+    """
     if over not in ("seconds", "steps"):
         raise ValueError(f'over must be "seconds" or "steps", got {over!r}')
     shown = [curve for curve in curves.values() if len(curve.value)]
-    unit = unit_for(max((float(curve.seconds[-1]) for curve in shown), default=0.0))
+    longest = max([until, *(float(curve.seconds[-1]) for curve in shown)])
+    unit = unit_for(longest)
     where = style.BADGES[badge] if badge else ""
     x_title, last = "steps", max((float(curve.step[-1]) for curve in shown), default=0.0)
     if over == "seconds":
         x_title = f"{unit.name} ({where})" if where else unit.name
-        last = max((float(curve.seconds[-1]) * unit.scale for curve in shown), default=0.0)
+        last = longest * unit.scale
     plot = go.Figure(
         layout={
             "template": style.TEMPLATE,

@@ -21,7 +21,7 @@ def timeline(run: Run, *, ranks: Sequence[int] | None = None, first: float | Non
     """What each worker did when: compute, communicate, wait, wait for a lock.
 
     ranks: which workers; without it all, or evenly spaced ones of more than 64.
-    first: how many seconds from the start; without it as many as can be told apart.
+    first: how many seconds from the first event on; without it as many as can be told apart.
     """
     if ranks is None:
         ranks = range(0, run.size, -(-run.size // ROWS))
@@ -29,27 +29,28 @@ def timeline(run: Run, *, ranks: Sequence[int] | None = None, first: float | Non
         raise ValueError(f"ranks must be some from 0 to {run.size - 1}, got {list(ranks)}")
     if first is not None and not first > 0:
         raise ValueError(f"first must be a time above 0 seconds, got {first}")
-    done = activity.intervals(run)
-    shown = min(first or activity.window(done, run.seconds), run.seconds)
-    unit = unit_for(shown)
+    begin, end = activity.window(run, first)
+    done = activity.intervals(run, end)
+    unit = unit_for(end)
     what = f"{unit.name} ({style.BADGES[run.badge]})"
-    if shown < run.seconds:
-        what += f", the first {seconds_text(shown)} of {seconds_text(run.seconds)}"
+    if end < run.seconds:
+        what += f", the first {seconds_text(end - begin)} of {seconds_text(run.seconds)}"
     rows = len(ranks)
     plot = go.Figure(
-        _bars(activity.first_part(done, shown, ranks), ranks, unit),
+        _bars(activity.part(done, begin, end, ranks), ranks, unit),
         layout={
             "template": style.TEMPLATE,
             "height": round(rows * max(5.0, min(24.0, 260 / rows))) + 100,
             "barmode": "overlay",
             "margin": {"t": 36},
-            "xaxis": {"title": {"text": what}, "range": [0, shown * unit.scale or 1]},
+            "xaxis": {"title": {"text": what}, "range": _range(begin, end, unit)},
             "yaxis": {
                 "title": {"text": "worker"},
                 "range": [rows - 0.5, -0.5],
                 "showgrid": False,
                 **_ticks(ranks),
             },
+            "showlegend": True,
             "legend": {
                 "orientation": "h",
                 "x": 0,
@@ -60,7 +61,9 @@ def timeline(run: Run, *, ranks: Sequence[int] | None = None, first: float | Non
             },
         },
     )
-    return Figure(plot, _words(run, done, shown, ranks), style.badge_text(run))
+    shares = activity.shares(done, begin, end, run.size)
+    when = f" in the first {seconds_text(end - begin)}" if end < run.seconds else ""
+    return Figure(plot, _words(run, shares, when, len(ranks)), style.badge_text(run))
 
 
 def _bars(part: Intervals, ranks: Sequence[int], unit: Unit) -> list[go.Bar]:
@@ -97,13 +100,15 @@ def _ticks(ranks: Sequence[int]) -> dict[str, Any]:
     return {"tickvals": list(rows), "ticktext": [str(ranks[row]) for row in rows]}
 
 
-def _words(run: Run, done: Intervals, shown: float, ranks: Sequence[int]) -> str:
-    """What the workers spent the shown time on, in total, and who differs most."""
-    shares = activity.shares(done, shown, run.size)
+def _range(begin: float, end: float, unit: Unit) -> list[float]:
+    return [begin * unit.scale, end * unit.scale] if end > begin else [0, 1]
+
+
+def _words(run: Run, shares: np.ndarray, when: str, rows: int) -> str:
+    """What the workers spent the shown time on, (size, activities), and who differs most."""
     mean = shares.mean(axis=0)
     parts = [f"{ACTIVITIES[k]} {mean[k]:.0%}" for k in range(len(ACTIVITIES)) if mean[k] > 0]
     workers = "1 worker" if run.size == 1 else f"{count_text(run.size)} workers"
-    when = "" if shown >= run.seconds else f" in the first {seconds_text(shown)}"
     words = f"What {workers} did{when}, on average: {', '.join(parts) or 'nothing recorded'}."
     if run.size > 1:
         busy = shares[:, activity.WORK]
@@ -113,6 +118,6 @@ def _words(run: Run, done: Intervals, shown: float, ranks: Sequence[int]) -> str
                 f" Worker {most} computed most of the time ({busy[most]:.0%}), "
                 f"worker {least} least ({busy[least]:.0%})."
             )
-    if len(ranks) < run.size:
-        words += f" {count_text(len(ranks))} of the workers are drawn."
+    if rows < run.size:
+        words += f" {count_text(rows)} of the workers are drawn."
     return words

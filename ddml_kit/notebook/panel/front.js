@@ -138,7 +138,8 @@ function plot(holder, ready) {
   let figure = null;
   const draw = () => {
     if (figure && holder.clientWidth && window.Plotly) {
-      Plotly.react(holder, figure.data, { ...figure.layout, autosize: true }, figure.config);
+      const config = { ...figure.config, responsive: false }; // the observer sees to that
+      Plotly.react(holder, figure.data, { ...figure.layout, autosize: true }, config);
     }
   };
   const observer = new ResizeObserver(draw);
@@ -280,12 +281,14 @@ function render({ model, el }) {
   function showRuns(all, number) {
     runs.hidden = !all.length;
     const grown = all.length > list.children.length;
-    list.replaceChildren(...all.map((kept) => element("li", {},
+    list.replaceChildren(...all.map((kept) => element("li", { class: kept.drawn ? "" : "elsewhere" },
       element("button", {
         class: "kept", "aria-pressed": String(kept.number === number),
         onclick: () => press("show", { number: kept.number }),
-      }, swatch(kept.line), element("span", { class: "name" }, kept.label),
-        element("span", { class: "answer" }, kept.answer)),
+        title: kept.drawn ? null : "ran by another clock: its curve is drawn over steps",
+      }, swatch(kept.line), element("span", {},
+        element("span", { class: "answer" }, kept.answer),
+        element("span", { class: "name" }, kept.label))),
       element("button", {
         class: "remove", "aria-label": `remove ${kept.label}`,
         onclick: () => press("remove", { number: kept.number }),

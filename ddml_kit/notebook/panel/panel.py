@@ -57,6 +57,7 @@ class Panel:
         self._count = 0
         self._shown: Kept | None = None
         self._over: Over = "seconds"
+        self._unit = view.unit_of([], 0.0)  # of the axis over seconds
         self._alert: Mapping[str, str] | None = None
         # Complete from the first message on: a page may ask for the state at any moment.
         self.front = Front(
@@ -197,9 +198,11 @@ class Panel:
         elif run.stopped:
             ended = "stopped"
         answers = {} if ended else self._plan.read(run, outcome.curve, settings)
-        light = dataclasses.replace(run, snapshots=())
+        light, timeline = dataclasses.replace(run, snapshots=()), view.timeline_of(run)
         with self._lock:
-            self._shown = Kept(light, outcome.curve, settings, answers, self._count, ended)
+            self._shown = Kept(
+                light, outcome.curve, settings, answers, self._count, ended, timeline
+            )
             self._kept.append(self._shown)
             self._count += 1
 
@@ -219,18 +222,26 @@ class Panel:
             "after": seconds_text(float(curve.seconds[-1])),
         }
         with self._lock:
-            self.front.live = view.live(curve, self._kept, self._count, self._over)
+            seconds = float(curve.seconds[-1])
+            seen = view.drawn(self._kept, self._shown, self._over)
+            unit = view.unit_of(seen, seconds)
+            if unit != self._unit:  # the other curves' axis has to change with it
+                self._draw_curves(seconds)
+            self.front.live = view.live(curve, unit, self._count, self._over)
             self._state(status=status, progress=progress, answers=now)
 
     def _draw(self) -> None:
         """Show everything, as it is now."""
         with self._lock:
             self._draw_curves()
-            self.front.timeline = view.timeline_of(self._shown)
+            self.front.timeline = self._shown.timeline if self._shown else "null"
             self._state()
 
-    def _draw_curves(self) -> None:
-        self.front.curve = view.curves_of(self._plan, self._kept, self._shown, self._over)
+    def _draw_curves(self, until: float = 0.0) -> None:
+        """until: how many seconds the run under way has taken."""
+        seen = view.drawn(self._kept, self._shown, self._over)
+        self._unit = view.unit_of(seen, until)
+        self.front.curve = view.curves_of(self._plan, self._kept, self._shown, self._over, until)
 
     def _state(self, **more: Any) -> None:
         self.front.state = view.state(
@@ -265,7 +276,7 @@ class Panel:
         elif press == "over":
             with self._lock:
                 self._over = message["axis"]
-                self._draw_curves()
+                self._draw()
         elif press == "show":
             self._show(message["number"])
         elif press == "remove":

@@ -19,6 +19,7 @@ class Kept:
     The run is without its snapshots, which can be a hundred megabytes; the curve is what they said.
     answers are empty if it was cut short, since they are read off whole runs.
     number: counts the runs of a dashboard from 0; it decides the colour. ended: how.
+    timeline: the figure of what the workers did, as JSON.
     """
 
     run: Run
@@ -26,7 +27,8 @@ class Kept:
     settings: Mapping[str, Any]
     answers: Mapping[str, str]
     number: int
-    ended: Literal["", "stopped", "failed"] = ""
+    ended: Literal["", "stopped", "failed"]
+    timeline: str
 
 
 def unique(labels: Sequence[str]) -> list[str]:

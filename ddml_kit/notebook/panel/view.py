@@ -7,13 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ddml_kit.cluster.run import Curve
+from ddml_kit.cluster.run import Curve, Run
 from ddml_kit.notebook.figures import Figure, curves, style, timeline
 from ddml_kit.notebook.figures.curves import Over
 from ddml_kit.notebook.knobs import Choice, Knob, Slider
 from ddml_kit.notebook.panel.plan import Plan
 from ddml_kit.notebook.panel.runs import Kept, unique
-from ddml_kit.notebook.units import unit_for
+from ddml_kit.notebook.units import Unit, unit_for
 
 
 def spec(plan: Plan) -> dict[str, Any]:
@@ -26,54 +26,75 @@ def spec(plan: Plan) -> dict[str, Any]:
 
 
 def labels(plan: Plan, runs: Sequence[Kept]) -> list[str]:
-    """What tells the runs apart, in their order."""
+    """What tells the runs apart, in their order; where they ran, if the settings don't say so."""
     told = plan.labels([kept.settings for kept in runs])
-    if len({kept.run.badge for kept in runs}) > 1:
-        told = [f"{label}, {k.run.badge}" for label, k in zip(told, runs, strict=True)]
-    notes = [f" ({kept.ended})" if kept.ended else "" for kept in runs]
-    return unique([label + note for label, note in zip(told, notes, strict=True)])
+    places: dict[str, set[str]] = {}
+    for label, kept in zip(told, runs, strict=True):
+        places.setdefault(label, set()).add(kept.run.badge)
+    notes = []
+    for label, kept in zip(told, runs, strict=True):
+        where = f", {kept.run.badge}" if len(places[label]) > 1 else ""
+        notes.append(label + where + (f" ({kept.ended})" if kept.ended else ""))
+    return unique(notes)
 
 
-def legend(plan: Plan, runs: Sequence[Kept]) -> list[dict[str, Any]]:
-    """The runs with their lines and first answers."""
+def drawn(runs: Sequence[Kept], shown: Kept | None, over: Over) -> list[Kept]:
+    """The runs whose curves fit on one axis: virtual and real seconds are not the same thing."""
+    if over == "steps" or shown is None:
+        return list(runs)
+    return [kept for kept in runs if kept.run.badge == shown.run.badge]
+
+
+def legend(plan: Plan, runs: Sequence[Kept], shown: Kept | None, over: Over) -> list[dict]:
+    """The runs with their lines and first answers; and whether their curves are drawn."""
+    seen = drawn(runs, shown, over)
     return [
         {
             "number": kept.number,
             "label": label,
             "line": style.line(kept.number),
             "answer": next(iter(kept.answers.values()), ""),
+            "drawn": kept in seen,
         }
         for label, kept in zip(labels(plan, runs), runs, strict=True)
     ]
 
 
-def curves_of(plan: Plan, runs: Sequence[Kept], shown: Kept | None, over: Over) -> str:
-    """All curves as JSON; the one that is looked at is thicker."""
-    badges = {kept.run.badge for kept in runs}
+def curves_of(
+    plan: Plan, runs: Sequence[Kept], shown: Kept | None, over: Over, until: float = 0.0
+) -> str:
+    """All curves as JSON; the one that is looked at is thicker. until: seconds to have room for."""
+    seen = drawn(runs, shown, over)
+    told = dict(zip([kept.number for kept in runs], labels(plan, runs), strict=True))
     figure = curves(
-        {label: kept.curve for label, kept in zip(labels(plan, runs), runs, strict=True)},
+        {told[kept.number]: kept.curve for kept in seen},
         value=plan.value,
         over=over,
-        badge=badges.pop() if len(badges) == 1 else None,
+        badge=seen[0].run.badge if seen else None,
         target=plan.target,
         log=plan.log,
+        until=until,
     )
-    for trace, kept in zip(figure.plot.data, runs, strict=True):
+    for trace, kept in zip(figure.plot.data, seen, strict=True):
         trace.line = {**style.line(kept.number), "width": 3.5 if kept is shown else 2}
     # The page has the legend and the name of the values; a zoom outlives a new run.
     figure.plot.update_layout(showlegend=False, uirevision=over, yaxis_title=None)
     return _json(figure)
 
 
-def timeline_of(shown: Kept | None) -> str:
-    """The timeline of the run that is looked at, as JSON."""
-    return "null" if shown is None else _json(timeline(shown.run))
+def timeline_of(run: Run) -> str:
+    """What the workers did, as JSON."""
+    return _json(timeline(run))
 
 
-def live(curve: Curve, runs: Sequence[Kept], number: int, over: Over) -> dict[str, Any]:
-    """The curve of the run under way, in the unit of the others' axis."""
-    ends = [float(c.seconds[-1]) for c in (curve, *(k.curve for k in runs)) if len(c.seconds)]
-    x = curve.seconds * unit_for(max(ends)).scale if over == "seconds" else curve.step
+def unit_of(runs: Sequence[Kept], until: float) -> Unit:
+    """The unit of the axis over seconds, if it shows these runs and reaches `until`."""
+    return unit_for(max([until, *(float(k.curve.seconds[-1]) for k in runs if len(k.curve.step))]))
+
+
+def live(curve: Curve, unit: Unit, number: int, over: Over) -> dict[str, Any]:
+    """The curve of the run under way."""
+    x = curve.seconds * unit.scale if over == "seconds" else curve.step
     y = [value if math.isfinite(value) else None for value in curve.value.tolist()]
     return {"x": x.tolist(), "y": y, "line": style.line(number)}
 
@@ -102,7 +123,7 @@ def state(
         "badge": style.badge_text(shown.run) if shown and not busy else "",
         "over": over,
         "shown": shown.number if shown else None,
-        "runs": legend(plan, runs),
+        "runs": legend(plan, runs, shown, over),
     }
 
 
