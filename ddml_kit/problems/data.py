@@ -32,6 +32,10 @@ class Data:
     def __len__(self) -> int:
         return len(self.y)
 
+    def __repr__(self) -> str:
+        classes = f", {len(self.labels)} classes" if self.labels else ""
+        return f"<Data: {self.name}, {len(self)} samples{classes}>"
+
     def take(self, order: np.ndarray) -> Data:
         """The samples of these numbers, in this order, copied."""
         titles = tuple(self.titles[i] for i in order) if self.titles else ()
