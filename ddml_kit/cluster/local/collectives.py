@@ -199,23 +199,24 @@ class Meeting:
 
     def _await(self, base: int, count: int) -> None:
         """Wait until every member's count is at least this. Raises RankFailed."""
-        words, members, n = self._words, self._members, len(self._members)
-        some_dead = self._wiring.some_dead
-        missing = 0
+        words, n, missing = self._words, len(self._members), 0
 
-        def ready() -> bool:
+        def complete() -> bool:
             nonlocal missing
             while missing < n and words[base + missing] >= count:
                 missing += 1
-            return missing == n or (some_dead() and self._lost(base, count) >= 0)
+            return missing == n
 
-        def what() -> str:  # may be asked just after the last has come
-            return f"a collective with rank {members[min(missing, n - 1)]}"
+        def ready() -> bool:
+            return complete() or (self._wiring.some_dead() and self._lost(base, count) >= 0)
 
-        while not ready():
-            self._waiter.wait(ready, lambda: self._who_is_missing(base, count))
-        if missing < n:
-            raise self._wiring.failure(self._lost(base, count))
+        def what() -> str:
+            return self._who_is_missing(base, count)
+
+        if not (complete() or self._waiter.look(complete)):
+            self._waiter.sleep(ready, what)
+            if not complete():
+                raise self._wiring.failure(self._lost(base, count))
         if WEAK:
             fence()
 

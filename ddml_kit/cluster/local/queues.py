@@ -26,7 +26,7 @@ from ddml_kit.cluster.local.wiring import Wiring
 HEADER = 64
 NUMBER = (1 << 26) - 1  # a word is a number, which tells it from the last, and address >> 6
 PLACE = (1 << 37) - 1
-OVERDUE = 32  # pieces that a receiver owes before it gives them back without being idle
+OVERDUE = 32  # short pieces that a receiver may owe before it gives them back though not idle
 _header = struct.Struct(
     "2qd5q"
 )  # previous address, number, when, tag, context, code, bytes, booked
@@ -75,6 +75,7 @@ class Mail:
         self._given = [0] * size
         self._holds: dict[int, Hold] = {}
         self._owed: deque[tuple[int, int]] = deque()  # (source, address) to be given back
+        self._due = False  # a long one is among them
         heap.refill = self._collect
 
     # -------------------------------------------------------------------- the heap itself
@@ -147,6 +148,8 @@ class Mail:
     def take(self, source: int, tag: int, context: int) -> Letter | None:
         """The first letter that fits, out of its box; None if there is none."""
         with self._mutex:
+            if self._due or len(self._owed) > OVERDUE:
+                self._settle()
             boxes = self._boxes
             if source != ANY and not boxes:
                 letter = self._catch(source, tag, context)
@@ -208,9 +211,6 @@ class Mail:
             hold = Hold(owner, self._gone)
             hold.owes = (source, address)
             self._holds[id(hold)] = hold
-        if len(self._owed) > OVERDUE:
-            with self._mutex:
-                self._settle()
         return value
 
     def _fitting(self, source: int, tag: int, context: int) -> list[tuple[int, int, int]]:
@@ -268,9 +268,11 @@ class Mail:
         """Called by the garbage collector, perhaps while this strand holds the mutex."""
         if self._holds.pop(id(hold), None):
             self._owed.append(hold.owes)
+            self._due = True
 
     def _settle(self) -> None:
         """Give back to their senders the pieces that are no longer needed."""
+        self._due = False
         while self._owed:
             self._give(*self._owed.popleft())
 
