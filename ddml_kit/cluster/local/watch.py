@@ -85,8 +85,9 @@ class Watch:
 
     def stop(self) -> None:
         """End the run soon."""
-        self._stop_asked = True
-        self._wake()
+        if not self._stop_asked:
+            self._stop_asked = True
+            self._wake()
 
     def abandon(self) -> None:
         """End the run at once; nobody wants its result."""
@@ -123,28 +124,31 @@ class Watch:
     # --------------------------------------------------------------------- its own thread
 
     def _watch(self) -> None:
-        try:
-            while self._alive:
-                for key, _ in self._selector.select(self._patience()):
-                    key.data()
-                self._press()
-                self._look_for_deadlock()
-            self._run = self.books.run(
-                badge=self._terms.badge, seed=self._terms.seed, stopped=self._stop_asked
-            )
-        except BaseException as error:
-            self._broken = error
-        finally:
-            self._crew.close()
-            self._wiring.close()
-            self._selector.close()
-            for connection in self._connections.values():
-                connection.close()
-            with self._lock:
-                self._bell.close()
-                self._ring.close()
-            self.books.close()
-            self._ended.set()
+        with contextlib.ExitStack() as last:  # from the last to the first
+            last.callback(self._ended.set)
+            last.callback(self.books.close)
+            last.callback(self._stop_listening)
+            last.callback(self._wiring.close)
+            last.callback(self._crew.close)
+            try:
+                while self._alive:
+                    for key, _ in self._selector.select(self._patience()):
+                        key.data()
+                    self._press()
+                    self._look_for_deadlock()
+                self._run = self.books.run(
+                    badge=self._terms.badge, seed=self._terms.seed, stopped=self._stop_asked
+                )
+            except BaseException as error:  # a mistake of ours: `outcome` raises it
+                self._broken = error
+
+    def _stop_listening(self) -> None:
+        self._selector.close()
+        for connection in self._connections.values():
+            connection.close()
+        with self._lock:
+            self._bell.close()
+            self._ring.close()
 
     def _patience(self) -> float | None:
         """Seconds until something has to be done even if nothing happens."""
