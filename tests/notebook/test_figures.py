@@ -183,7 +183,8 @@ def test_a_histogram_gives_each_whole_number_a_bar() -> None:
     np.testing.assert_allclose(figure.plot.data[0].y, [1, 0, 2, 1])
     assert figure.plot.layout.xaxis.title.text == "staleness (steps)"
     assert figure.words == (
-        "**SSP**: 4 times staleness (steps), 0 to 3, mean 1.75, median 2, nine of ten at most 2.7."
+        "**SSP**: staleness (steps) from 0 to 3, mean 1.75, median 2, nine of ten at most 2.7 "
+        "(4 in all)."
     )
 
 
@@ -194,6 +195,21 @@ def test_a_histogram_bins_what_is_not_whole_and_counts_all() -> None:
     assert (sum(a.y), sum(b.y)) == (500, 300)
     np.testing.assert_allclose(a.x, b.x)
     assert sum(histogram({"same": np.ones(4)}, value="x").plot.data[0].y) == 4
+
+
+def test_a_histogram_gathers_a_long_tail_and_counts_all() -> None:
+    values = np.append(np.tile(np.arange(10), 100), [5000, 6000])
+    figure = histogram({"a": values}, value="staleness")
+    [bars] = figure.plot.data
+    assert sum(bars.y) == 1002
+    assert (len(bars.x), bars.y[-1]) == (10, 102)
+    assert figure.plot.layout.xaxis.title.text == "staleness (last bar: 9 and more)"
+
+
+def test_a_histogram_of_many_whole_numbers_has_bars_of_equal_width() -> None:
+    [bars] = histogram({"a": np.arange(200)}, value="x").plot.data
+    assert set(bars.y) <= {7, 4}  # the last one may be shorter
+    assert sum(bars.y) == 200
 
 
 def test_a_histogram_needs_values() -> None:

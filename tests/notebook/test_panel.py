@@ -283,6 +283,19 @@ def test_what_goes_wrong_around_a_run_is_shown_as_well() -> None:
     panel.close()
 
 
+def test_an_interrupted_call_ends_its_run() -> None:
+    def interrupt(w):
+        raise KeyboardInterrupt
+
+    panel = dashboard(
+        lambda k: Simulated(k).start(endless), [Slider("k", 1, 2, 1)], curve=interrupt
+    )
+    with pytest.raises(KeyboardInterrupt):
+        panel.run()
+    assert not panel.front.state["busy"]
+    panel.close()
+
+
 def test_answers_and_labels_of_a_lab_s_own() -> None:
     panel = dashboard(
         launch,

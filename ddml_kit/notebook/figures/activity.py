@@ -50,8 +50,6 @@ def window(run: Run, first: float | None = None) -> tuple[float, float]:
     if not len(lasting):
         return 0.0, min(first or run.seconds, run.seconds)
     begin = float(events["start"].min())
-    if begin < 0.02 * run.seconds:
-        begin = 0.0
     if first is None:
         first = run.seconds
         ranks = events["rank"][lasting]
@@ -59,8 +57,8 @@ def window(run: Run, first: float | None = None) -> tuple[float, float]:
         if np.median(counts[counts > 0]) > 2 * SHOWN:
             fortieth = events["stop"][lasting[_turn(ranks) == SHOWN - 1]]
             first = _round_up(float(np.median(fortieth)) - begin)
-    end = begin + first
-    return begin, run.seconds if end > 0.8 * run.seconds else end
+    end = begin + first if begin + first < 0.8 * run.seconds else run.seconds
+    return (begin if begin > 0.02 * (end - begin) else 0.0), end
 
 
 def intervals(run: Run, end: float = math.inf) -> Intervals:

@@ -93,7 +93,7 @@ def _value_axis(shown: Sequence[Curve], target: float | None, log: bool) -> dict
         return {**axis, "dtick": 1, "exponentformat": "power"}  # powers of ten
     if high - low > 0.8:
         axis["dtick"] = "D2"  # 1, 2, 5, 10, ...
-    return {**axis, "tickformat": "~g"}
+    return {**axis, "tickformat": "~g", "nticks": 6}
 
 
 def _words(label: str, curve: Curve, value: str, target: float | None) -> str:
