@@ -12,12 +12,14 @@ from ddml_kit.cluster.processes import warm_up
 from ddml_kit.notebook.dashboard import dashboard
 from ddml_kit.notebook.figures import Figure, curves, histogram, lines, timeline
 from ddml_kit.notebook.knobs import Choice, Slider, Toggle
+from ddml_kit.notebook.machine import Facts, machine
 from ddml_kit.notebook.panel import Kept, Panel
 from ddml_kit.notebook.source import Source, source
 from ddml_kit.notebook.units import count_text, seconds_text, seconds_to
 
 __all__ = [
     "Choice",
+    "Facts",
     "Figure",
     "Kept",
     "Panel",
@@ -29,6 +31,7 @@ __all__ = [
     "dashboard",
     "histogram",
     "lines",
+    "machine",
     "seconds_text",
     "seconds_to",
     "source",

@@ -47,6 +47,13 @@ def count_text(n: float) -> str:
     return f"{n:,.0f}"
 
 
+def number_text(x: float) -> str:
+    """A number to three digits: 0.0123, 12.3, 12,300, 1,000,000; 1.2e+09 for larger ones."""
+    if 1000 <= abs(x) < 1e9:
+        return f"{float(f'{x:.3g}'):,.0f}"
+    return f"{x:.3g}"
+
+
 def first_below(curve: Curve, level: float) -> int | None:
     """The index of a curve's first point at or below a level; None if it never gets there."""
     below = np.flatnonzero(curve.value <= level)

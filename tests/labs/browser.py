@@ -13,10 +13,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
 import psutil
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
@@ -122,6 +123,32 @@ def browser(executable: str) -> Iterator[Browser]:
         chromium.close()
 
 
+@contextmanager
+def opened(chromium: Browser, files: Path, name: str, scratch: Path) -> Iterator[Notebook]:
+    """The notebook `name` of a copy of `files`, open in a page of its own, with a new kernel.
+
+    Fails if the page met an error meanwhile.
+    """
+    with jupyterlab(files, scratch) as address:
+        page = chromium.new_page(viewport={"width": 1100, "height": 900})
+        notebook = Notebook(page, address.format(name))
+        notebook.hide_files()
+        yield notebook
+        page.close()
+    assert notebook.problems == []
+
+
+def write_notebook(path: Path, cells: Sequence[str]) -> None:
+    """A notebook of code cells; those that begin with # and a space are text."""
+    book = nbformat.v4.new_notebook()
+    book.metadata["kernelspec"] = {"display_name": "Python 3", "name": "python3"}
+    for cell in cells:
+        text, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
+        book.cells.append((text if cell.startswith("# ") else code)(cell.strip()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(book, path)
+
+
 class Notebook:
     """A notebook that is open in a page."""
 
@@ -168,7 +195,7 @@ class Notebook:
             " jupyterapp.commands.execute(name).then(() => { window.ended = true; }); }",
             name,
         )
-        self.page.wait_for_function("window.ended", timeout=2 * PATIENCE)
+        self.page.wait_for_function("window.ended", timeout=5 * PATIENCE)
 
 
 class Dashboard:

@@ -3,9 +3,8 @@
 import csv
 from pathlib import Path
 
-import nbformat
 import pytest
-from browser import Dashboard, Notebook, jupyterlab
+from browser import Dashboard, Notebook, opened, write_notebook
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -71,6 +70,7 @@ panel = dashboard(
 panel
 """
 CELLS = [
+    "# Play\nChoose how far the fast workers may run ahead, then press **Run**.",
     PROGRAM,
     PANEL,
     'run = panel.run(stragglers="one 3× slower")\nrun',
@@ -92,25 +92,11 @@ FOCUSED = """() => {
 @pytest.fixture(scope="module")
 def notebook(chromium, tmp_path_factory):
     """The notebook in the browser, run from top to bottom."""
-    scratch = tmp_path_factory.mktemp("jupyter")
-    book = nbformat.v4.new_notebook(
-        metadata={
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
-        }
-    )
-    text = "# Play\nChoose how far the fast workers may run ahead, then press **Run**."
-    book.cells = [nbformat.v4.new_markdown_cell(text)]
-    book.cells += [nbformat.v4.new_code_cell(source.strip()) for source in CELLS]
-    (scratch / "made").mkdir()
-    nbformat.write(book, scratch / "made" / "play.ipynb")
-    with jupyterlab(scratch / "made", scratch) as address:
-        page = chromium.new_page(viewport={"width": 1100, "height": 900})
-        notebook = Notebook(page, address.format("play.ipynb"))
-        notebook.hide_files()
+    made, scratch = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("jupyter")
+    write_notebook(made / "play.ipynb", CELLS)
+    with opened(chromium, made, "play.ipynb", scratch) as notebook:
         notebook.run_all()
         yield notebook
-        page.close()
-        assert notebook.problems == []
 
 
 @pytest.fixture

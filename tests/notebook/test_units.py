@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ddml_kit.cluster.run import Curve
-from ddml_kit.notebook.units import count_text, seconds_text, seconds_to, unit_for
+from ddml_kit.notebook.units import count_text, number_text, seconds_text, seconds_to, unit_for
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,22 @@ def test_a_time_is_a_number_that_can_be_said(seconds: float, text: str) -> None:
 
 def test_counts_have_separators() -> None:
     assert count_text(2140) == "2,140"
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (0.01234, "0.0123"),
+        (12.34, "12.3"),
+        (0, "0"),
+        (1000, "1,000"),
+        (12_345, "12,300"),
+        (-4e6, "-4,000,000"),
+        (1.234e9, "1.23e+09"),
+    ],
+)
+def test_a_number_has_three_digits_and_separators(x: float, text: str) -> None:
+    assert number_text(x) == text
 
 
 def test_the_unit_fits_the_whole() -> None:

@@ -17,8 +17,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ddml_kit.cluster.endpoint import ANY
-from ddml_kit.cluster.local.encoding import Encoded, read, room, write
+from ddml_kit.cluster.local.encoding import (
+    KEEP,
+    LARGE,
+    PLAIN,
+    VECTOR,
+    Encoded,
+    read,
+    room,
+    write,
+)
 from ddml_kit.cluster.local.memory import OFFSET, SHIFT, Heap, Views
 from ddml_kit.cluster.local.system import WEAK, fence
 from ddml_kit.cluster.local.wiring import Wiring
@@ -49,7 +60,7 @@ class Mail:
     def __init__(self, wiring: Wiring, rank: int, heap: Heap, views: Sequence[Views]) -> None:
         control, size = wiring.control, wiring.size
         self._wiring, self._rank, self._heap, self._views = wiring, rank, heap, views
-        self._words, self._view = control.words, control.view
+        self._words, self._view, self._own = control.words, control.view, heap.views
         self._mutex = threading.Lock()
         self._row_format = struct.Struct(f"{size}q")
         self._asleep = control.asleep
@@ -101,12 +112,16 @@ class Mail:
 
         when: time.monotonic(), by which messages from several ranks are put in order.
         """
-        code, _, nbytes, booked, _ = encoded
-        size = HEADER + room(encoded)
+        code, _, nbytes, booked, content = encoded
+        usual = code & 255 == VECTOR and nbytes < LARGE
+        size = HEADER + (nbytes if usual else room(encoded))
         with self._mutex:
             address = self._heap.take(size)
-        view, offset = self._heap.views[address >> SHIFT], address & OFFSET
-        write(encoded, view, offset + HEADER)
+        view, offset = self._own[address >> SHIFT], address & OFFSET
+        if usual:  # made short
+            view[offset + HEADER : offset + size] = content
+        else:
+            write(encoded, view, offset + HEADER)
         with self._mutex:
             number = self._sent[dest] = self._sent[dest] + 1
             previous, self._newest[dest] = self._newest[dest], address
@@ -203,8 +218,11 @@ class Mail:
     def open(self, letter: Letter) -> Any:
         """The value of a letter that was taken; its memory goes back when the value is gone."""
         _, source, _, _, code, nbytes, _, address = letter
-        view, offset = self._views[source][address >> SHIFT], address & OFFSET
-        value, owner = read(code, nbytes, view, offset + HEADER)
+        view, start = self._views[source][address >> SHIFT], (address & OFFSET) + HEADER
+        if code & 255 == VECTOR and nbytes < KEEP:  # the usual case, made short
+            self._owed.append((source, address))
+            return np.frombuffer(bytearray(view[start : start + nbytes]), PLAIN[code >> 8])
+        value, owner = read(code, nbytes, view, start)
         if owner is None:
             self._owed.append((source, address))
         else:

@@ -3,7 +3,7 @@
 First a rank looks some times more: the news mostly comes within microseconds. Where ranks share
 cores it gives way after each look, so that those can run who make the news. Elsewhere it does not:
 on a busy machine the core would go to a stranger, for milliseconds. There it looks less often the
-next time if nothing came, and more often again after a sleep that was short.
+next time if nothing came, but tries again what a longer look would bring.
 
 Then it says that it falls asleep, looks once more, and sleeps until its bell rings. Whoever has
 news publishes it, and then looks whether the rank sleeps. With a fence between store and load on
@@ -25,8 +25,8 @@ from ddml_kit.cluster.errors import Stopped
 from ddml_kit.cluster.local.system import fence, give_way
 from ddml_kit.cluster.local.wiring import STOP, Wiring
 
-GLANCES, FEWEST = 800, 25  # looks before falling asleep, where each rank can have a core
-SHORT = 2e-4  # seconds that so many looks take, about
+GLANCES, FEWEST = 800, 100  # looks before falling asleep, where each rank can have a core
+RETRY = 8  # waits that were long, after which it looks often again
 LOOKS = 50  # before falling asleep where ranks share cores
 NAP = 0.1  # seconds after which a sleeper looks again unasked; nothing depends on it
 
@@ -77,7 +77,7 @@ class Waiter:
         self._sleeper = wiring.bells.sleeper(rank, self._peers)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         self._roomy = wiring.size <= cores
-        self._glances = GLANCES
+        self._glances, self._long = GLANCES, 0
         self._changed = threading.Condition(threading.Lock())
         self._waits: list[Wait] = []
         self._led = False
@@ -105,8 +105,10 @@ class Waiter:
         if self._roomy:
             for _ in range(self._glances):
                 if ready():
+                    self._glances = GLANCES
                     return True
-            self._glances = max(FEWEST, self._glances // 2)
+            self._long += 1
+            self._glances = max(FEWEST, self._glances // 2) if self._long % RETRY else GLANCES
         else:
             for _ in range(LOOKS):
                 if ready():
@@ -118,15 +120,13 @@ class Waiter:
         self, ready: Callable[[], bool], what: Callable[[], str], deadline: float | None = None
     ) -> bool:
         """The same as `wait`, for what is not expected soon: falls asleep at once."""
-        wait, start = Wait(self._strand.number, ready, what, deadline), time.monotonic()
+        wait = Wait(self._strand.number, ready, what, deadline)
         with self._changed:
             self._waits.append(wait)
             try:
                 while True:
                     self.check()
                     if ready():
-                        if time.monotonic() - start < SHORT:
-                            self._glances = min(GLANCES, self._glances * 2)
                         return True
                     left = NAP if deadline is None else deadline - time.monotonic()
                     if left <= 0:

@@ -8,7 +8,11 @@ generator keeps its words is found at run time and tried out; where that fails, 
 restored by its own functions at every change: slower, with the same numbers.
 
 All three are Mersenne twisters: 624 words and a position (M. Matsumoto, T. Nishimura, "Mersenne
-Twister", ACM TOMACS 8(1), 1998).
+Twister", ACM TOMACS 8(1), 1998). Those bytes, 2,500 each, are still a quarter of what a message
+costs, so they stay where they are once all ranks have had time to draw and none has: a state that
+stands for all, rank 0's. If another rank does draw later, its numbers until it gives way are not
+those that it would have had on another cluster, which the run says in a warning; from then on all
+ranks have their own again.
 """
 
 from __future__ import annotations
@@ -206,37 +210,45 @@ class RankStates:
     all there is to do for a rank that has not drawn.
     """
 
-    __slots__ = ("drawn", "images", "watched")
+    __slots__ = ("drawn", "images", "rank", "seeded", "watched")
 
-    def __init__(self) -> None:
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
         # Of the generators from which it has not drawn: what to put where, and which words then
         # stay as they are. Of the others: the state.
         self.images: list[tuple[memoryview, bytes]] = []
         self.watched: list[tuple[memoryview, int]] = []
         self.drawn: dict[GlobalGenerator, Any] = {}
+        # Images and watched words as they were, while rank 0's stand for all.
+        self.seeded: tuple[list[tuple[memoryview, bytes]], list[tuple[memoryview, int]]] = [], []
 
 
 class Generators:
     """The global generators, with states for each rank and for the caller of the run."""
 
     def __init__(self, seed: int) -> None:
+        self.late: str | None = None  # a sentence, once a rank has drawn from what stood for all
         self._seed = seed
         self._all: list[GlobalGenerator] = [PythonGenerator(), NumpyGenerator()]
         self._ranks: dict[int, RankStates] = {}
         self._outside: dict[GlobalGenerator, tuple[Any, bytes]] = {}
+        self._standing: list[tuple[memoryview, bytes]] = []  # what stands for all ranks
 
     def add_torch(self) -> None:
         """Once torch is loaded: its generator, too."""
+        self._tighten()
         torch = TorchGenerator()
         self._all.append(torch)
         self._set_aside(torch)
-        for rank, states in self._ranks.items():
-            self._seed_new(rank, states, [torch])
+        for states in self._ranks.values():
+            self._seed_new(states, [torch])
 
     def arrive(self) -> None:
         """Set aside the caller's states, to bring them back in `depart`."""
         for generator in self._all:
             self._set_aside(generator)
+        for memory, image in self._standing:
+            memory[:] = image
 
     def depart(self) -> None:
         """The caller's states are as they were."""
@@ -249,9 +261,27 @@ class Generators:
     def begin(self, rank: int) -> RankStates:
         """The rank's states, seeded at the first call."""
         if rank not in self._ranks:
-            self._ranks[rank] = states = RankStates()
-            self._seed_new(rank, states, self._all)
+            self._ranks[rank] = RankStates(rank)
+            self._seed_new(self._ranks[rank], self._all)
         return self._ranks[rank]
+
+    def relax(self, running: int | None) -> None:
+        """Let rank 0's states stand for all ranks, if none has drawn.
+
+        running: the rank that is about to give way, if it is one; it may just have drawn.
+        """
+        if 0 not in self._ranks or any(states.drawn for states in self._ranks.values()):
+            return
+        if running is not None and self._changed(self._ranks[running]):
+            return
+        first = self._ranks[0]
+        self._standing, watched = first.images[:], first.watched[:]
+        for states in self._ranks.values():
+            states.seeded = states.images[:], states.watched[:]
+            states.images.clear()
+            states.watched[:] = watched
+        for memory, image in self._standing:
+            memory[:] = image
 
     def restore(self, states: RankStates) -> None:
         """Put in place the states of those from which the rank has drawn."""
@@ -266,6 +296,36 @@ class Generators:
             if not generator.is_plain(state):
                 generator.seed(0)
 
+    def _tighten(self) -> None:
+        """Every rank has its own again."""
+        if self._standing:
+            self._standing = []
+            for states in self._ranks.values():
+                states.images[:], states.watched[:] = states.seeded
+
+    @staticmethod
+    def _changed(states: RankStates) -> set[int]:
+        """The id of each view in which there is something else now."""
+        return {id(view) for view, value in states.watched if view[0] != value}
+
+    def _find_drawn(self, states: RankStates) -> None:
+        """Move the generators from which the rank has drawn to those that are kept in full."""
+        changed = self._changed(states)
+        if self._standing and changed:
+            self._tighten()
+            if states.rank:
+                self.late = (
+                    f"rank {states.rank} was the first to draw from a global generator, late in "
+                    "the run: its first numbers are not those of other clusters; those of "
+                    "comm.stream(name) are"
+                )
+        for generator in self._all:
+            own = set(map(id, generator.watched))
+            if not changed.isdisjoint(own):
+                states.drawn[generator] = None
+                states.images[:] = [i for i in states.images if i[0] is not generator.memory]
+                states.watched[:] = [w for w in states.watched if id(w[0]) not in own]
+
     def _set_aside(self, generator: GlobalGenerator) -> None:
         memory = b"" if generator.memory is None else bytes(generator.memory)
         if memory and self._outside.get(generator, (None, b""))[1] == memory:
@@ -276,8 +336,8 @@ class Generators:
         if not plain:
             generator.seed(0)  # drops the number that was kept for the next draw
 
-    def _seed_new(self, rank: int, states: RankStates, new: list[GlobalGenerator]) -> None:
-        seeds = global_seeds(self._seed, rank)
+    def _seed_new(self, states: RankStates, new: list[GlobalGenerator]) -> None:
+        seeds = global_seeds(self._seed, states.rank)
         for generator in new:
             generator.seed(seeds[generator.name])
             if generator.memory is None:
@@ -285,13 +345,3 @@ class Generators:
             else:
                 states.images.append((generator.memory, bytes(generator.memory)))
                 states.watched += [(view, view[0]) for view in generator.watched]
-
-    def _find_drawn(self, states: RankStates) -> None:
-        """Move the generators from which the rank has drawn to those that are kept in full."""
-        changed = {id(view) for view, value in states.watched if view[0] != value}
-        for generator in self._all:
-            own = set(map(id, generator.watched))
-            if not changed.isdisjoint(own):
-                states.drawn[generator] = None
-                states.images[:] = [i for i in states.images if i[0] is not generator.memory]
-                states.watched[:] = [w for w in states.watched if id(w[0]) not in own]

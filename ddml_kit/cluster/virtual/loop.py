@@ -11,6 +11,7 @@ something to be shown or decided.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from greenlet import getcurrent, greenlet
 
 from ddml_kit.cluster.errors import Stopped
-from ddml_kit.cluster.trace import Recorder
+from ddml_kit.cluster.trace import EVENT, Recorder
 from ddml_kit.cluster.virtual.isolation import Isolation, Place
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 # At one time crashes come first, then arrivals, then the end of work and of patience: a message
 # that comes at the last moment counts.
 CRASH, ARRIVAL, TIMER = range(3)
+TRIAL = 64  # events a rank, during which every rank draws that ever does (see generators.py)
 IDLE = object()  # what the hub is handed when nothing is due
 
 # An event: (action, ...). When its time has come, action(event) gives the strand that runs next, or
@@ -99,13 +101,14 @@ class Timer:
 class Loop:
     """Virtual time, what is due, and who is running."""
 
-    def __init__(self, isolation: Isolation) -> None:
+    def __init__(self, isolation: Isolation, size: int) -> None:
         self.now = 0.0
         self.recorder = Recorder()
         self.hub = Strand(None, 0)
         self.current = self.hub
         self.pause = False  # the hub is wanted
         self._isolation = isolation
+        self._relax_at = TRIAL * size * EVENT.itemsize
         self._ready: deque[Strand] = deque()
         self._arrivals: dict[float, list[Event]] = {}  # by time, as they were announced
         self._times: list[float] = []  # the same times, a heap
@@ -230,6 +233,10 @@ class Loop:
 
     def _advance(self) -> bool:
         """Go on to the next time at which something is due; False if there is none."""
+        if len(self.recorder.buffer) > self._relax_at:
+            self._relax_at = sys.maxsize
+            running = self.current.endpoint
+            self._isolation.generators.relax(None if running is None else running.rank)
         times, timers = self._times, self._timers
         if times and not (timers and timers[0][:2] < (times[0], ARRIVAL)):
             self.now = heappop(times)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ class Simulation:
         self.failures: dict[int, RankFailed] = {}
         self._goes_on = goes_on
         self._isolation = Isolation(seed)
-        self.loop = Loop(self._isolation)
+        self.loop = Loop(self._isolation, size)
         self.links = Links(network, size, self.loop)
         self.arrivals: list[Action] = []  # of a message, by rank
         self.endpoints = [SimulatedEndpoint(self, rank) for rank in range(size)]
@@ -256,6 +257,8 @@ class Simulation:
         )
         if self.error is not None:
             self.error.run = self.run
+        if self._isolation.generators.late is not None:
+            warnings.warn(self._isolation.generators.late, RuntimeWarning, stacklevel=2)
 
     def _who_waits(self) -> str:
         return deadlock_sentence(

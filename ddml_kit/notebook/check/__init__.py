@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddml_kit.notebook.check import lab02
+from ddml_kit.notebook.check import lab00, lab02
 from ddml_kit.notebook.check.exercise import Exercise, Verdict
 from ddml_kit.notebook.check.judge import judge
 
@@ -26,7 +26,17 @@ class Check:
         print(self.exercise.hint(self._hints))
 
 
+latency_and_bandwidth = Check(lab00.LATENCY_AND_BANDWIDTH)
+total = Check(lab00.TOTAL)
 sparse_update = Check(lab02.SPARSE_UPDATE)
 staleness = Check(lab02.STALENESS)
 
-__all__ = ["Check", "Exercise", "Verdict", "sparse_update", "staleness"]
+__all__ = [
+    "Check",
+    "Exercise",
+    "Verdict",
+    "latency_and_bandwidth",
+    "sparse_update",
+    "staleness",
+    "total",
+]

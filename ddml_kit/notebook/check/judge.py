@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ddml_kit.cluster.errors import Deadlock, RankFailed
 from ddml_kit.notebook.check.exercise import Case, Exercise, Observed, Verdict
 
 
@@ -48,13 +49,18 @@ def _on_case(
     """What is wrong with the answer on one case, or None."""
     expected = exercise.observe(exercise.reference, case)
     try:
-        got = exercise.observe(_watched(answer, reserved), case)
+        with _refusing(reserved):
+            got = exercise.observe(answer, case)
     except Refused as error:
         return Verdict(exercise.name, "refused", str(error))
-    except NotImplementedError:
-        return Verdict(exercise.name, "not attempted", "not attempted yet")
+    except Deadlock as error:
+        return _wrong(exercise, case, "it never ends", expected, str(error))
     except Exception as error:
-        return _wrong(exercise, case, "it raised an error", expected, _sentence(error))
+        cause = error.__cause__ if isinstance(error, RankFailed) and error.__cause__ else error
+        if isinstance(cause, NotImplementedError):
+            return Verdict(exercise.name, "not attempted", "not attempted yet")
+        who = f"rank {error.rank}" if isinstance(error, RankFailed) else "it"
+        return _wrong(exercise, case, f"{who} raised an error", expected, _sentence(cause))
     if got.note:
         return _wrong(exercise, case, got.note, expected, show(got.value))
     if not same(got.value, expected.value):
@@ -112,19 +118,16 @@ def is_empty(answer: Callable[..., Any]) -> bool:
     return all(name in ("RESUME", "NOP", "RETURN_VALUE") or value is None for name, value in steps)
 
 
-def _watched(answer: Callable[..., Any], reserved: Sequence[Callable]) -> Callable[..., Any]:
-    """The answer, refused as soon as it calls one of the reserved functions."""
+@contextmanager
+def _refusing(reserved: Sequence[Callable]) -> Iterator[None]:
+    """Refused is raised as soon as one of these functions is called, in a simulated rank too.
+
+    The ranks of a simulation run as greenlets of this thread and are profiled with it. So the
+    profile function belongs around the whole run: set inside a rank, it would be taken off by the
+    one that ends first, while the others are still at work.
+    """
     codes = {function.__code__: function for function in reserved if hasattr(function, "__code__")}
 
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        with _refusing(codes):
-            return answer(*args, **kwargs)
-
-    return watched
-
-
-@contextmanager
-def _refusing(codes: dict[CodeType, Callable]) -> Iterator[None]:
     def profile(frame: FrameType, event: str, argument: Any) -> None:
         if event == "call" and frame.f_code in codes:
             raise Refused(f"it calls {_name(codes[frame.f_code])}, which is the library's own")

@@ -35,7 +35,11 @@ class Figure:
         return {**json.loads(self.plot.to_json()), "config": style.CONFIG}
 
     def _ipython_display_(self) -> None:
-        display({MIME: self.data(), "text/plain": repr(self)}, raw=True)
+        data = self.data()
+        # JupyterLab fits figures to the page. If plotly did so as well, the two together would take
+        # the height away each second time that the window changes, and the figure with it.
+        data["config"] = {**data["config"], "responsive": False}
+        display({MIME: data, "text/plain": repr(self)}, raw=True)
         words = re.sub(r"\*\*(.*?)\*\*", r"<b>\1</b>", html.escape(self.words))
         badge = f'<span style="{style.CHIP}">{html.escape(self.badge)}</span>' if self.badge else ""
         caption = f'<div style="{style.CAPTION}">{badge}{words}</div>'

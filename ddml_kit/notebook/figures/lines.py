@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from ddml_kit.cluster.run import Badge
 from ddml_kit.notebook.figures import style
 from ddml_kit.notebook.figures.figure import Figure
+from ddml_kit.notebook.units import number_text
 
 Points = tuple[Sequence[float], Sequence[float]]  # what was varied, what was measured
 
@@ -31,7 +32,7 @@ def lines(
     if not groups or any(len(a) != len(b) or not len(a) for a, b in groups.values()):
         raise ValueError("lines needs as many x as y in each group, and one or more")
     ticks = sorted({value for points in groups.values() for value in points[0]})
-    axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{t:,g}" for t in ticks]}
+    axis = {"type": "log", "tickvals": ticks, "ticktext": [number_text(t) for t in ticks]}
     plot = go.Figure(
         layout={
             "template": style.TEMPLATE,
@@ -57,7 +58,7 @@ def lines(
         plot.add_scatter(x=list(xs), y=list(ys), name=label, mode="lines", line=look)
     words = [
         f"**{label}**: "
-        + ", ".join(f"{b:.3g} at {a:,g}" for a, b in zip(xs, ys, strict=True))
+        + ", ".join(f"{number_text(b)} at {number_text(a)}" for a, b in zip(xs, ys, strict=True))
         + "."
         for label, (xs, ys) in groups.items()
     ]
