@@ -189,6 +189,8 @@ class Watch:
         now = time.monotonic()
         if self._started is not None and self._stopping is None and now >= self._next_peek:
             self._next_peek = now + PEEK
+            if not self._alive.isdisjoint(self._terms.crashes):
+                return  # a rank that is still to crash will end the waiting
             who = self._wiring.deadlock()
             if who is not None:
                 self._deadlock = Deadlock(who)
