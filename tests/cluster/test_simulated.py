@@ -25,6 +25,7 @@ from ddml_kit.cluster.faults import Constant, Exponential, Pareto, Transient
 from ddml_kit.cluster.network import Network
 from ddml_kit.cluster.simulated import Simulated
 from ddml_kit.cluster.trace import RECEIVE, SEND
+from ddml_kit.cluster.virtual import loop
 from ddml_kit.cluster.virtual.generators import NumpyGenerator, PythonGenerator, TorchGenerator
 from ddml_kit.cluster.virtual.links import Links
 
@@ -684,6 +685,51 @@ def test_the_same_numbers_come_where_the_words_are_not_found(monkeypatch):
         monkeypatch.setattr(kind, "_addresses", lambda self: ())
     assert PythonGenerator().memory is None
     assert Simulated(3).run(draws).results == found
+
+
+def draws_late(comm, who, when):
+    drawn = []
+    for i in range(100):
+        comm.barrier()
+        if (i == when or i > 90) and comm.rank in who:
+            drawn += [random.random(), np.random.randn(), torch.randn(1).item()]
+    return drawn
+
+
+@pytest.mark.parametrize(("who", "when"), [((0,), -1), ((0, 1, 2), 0), ((2,), 30)])
+def test_the_numbers_do_not_depend_on_when_they_are_drawn(monkeypatch, who, when):
+    drawn = Simulated(3).run(draws_late, who, when).results
+    assert sum(map(len, drawn)) >= 27 * len(who)
+    monkeypatch.setattr(loop, "TRIAL", 10**9)
+    assert Simulated(3).run(draws_late, who, when).results == drawn
+
+
+def test_a_rank_that_draws_late_from_a_global_generator_is_told(monkeypatch):
+    with pytest.warns(RuntimeWarning, match=r"rank 1 was the first to draw .*, late in"):
+        drawn = Simulated(3).run(draws_late, (1, 2), -1).results
+    monkeypatch.setattr(loop, "TRIAL", 10**9)
+    expected = Simulated(3).run(draws_late, (1, 2), -1).results
+    assert drawn[2] == expected[2]
+    assert drawn[1] != expected[1]
+    assert len(set(drawn[1] + drawn[2])) == len(drawn[1] + drawn[2])
+
+
+def test_what_stands_for_all_ranks_is_not_what_the_caller_finds(monkeypatch):
+    def program(comm):
+        for _ in range(100):
+            comm.barrier()
+        comm.record(x=comm.rank)
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    running = Simulated(2).start(program)
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    first = [random.random(), np.random.rand(), torch.rand(1).item()]
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    assert next(iter(running)).rank == 0
+    assert [random.random(), np.random.rand(), torch.rand(1).item()] == first
+    results = running.result().results
+    monkeypatch.setattr(loop, "TRIAL", 10**9)
+    assert Simulated(2).run(program).results == results
 
 
 def test_what_the_caller_draws_between_two_points_is_the_callers():

@@ -225,6 +225,7 @@ class Loop:
     def run(self) -> bool:
         """Called by the hub: True when it is wanted, False when nothing is due any more."""
         self.hub.greenlet = getcurrent()
+        self.current = self.hub
         while not self.pause:
             if self.block(self.hub) is IDLE:
                 return False
