@@ -29,6 +29,8 @@ KEEP = 1 << 15  # bytes from which content is received where it lies
 LARGE = 1 << 16  # bytes from which other strands may run while content is copied
 PLAIN: dict[int, np.dtype] = {np.dtype(char).num: np.dtype(char) for char in "?bBhHiIlLqQefdgFDG"}
 _BYTE = np.dtype(np.uint8)
+_array = np.ndarray
+_vector_code = {dtype: VECTOR | number << 8 for number, dtype in PLAIN.items()}
 
 # A value on its way. code: the kind, and times 256 what else there is to know: a vector's dtype
 # by its number, else the length of `head`. head: dtype and shape, or the lengths of an object's
@@ -43,11 +45,12 @@ def encode(value: Any) -> Encoded:
     Raises TypeError for what can't be sent.
     """
     kind = type(value)
-    if kind is np.ndarray:
+    if kind is _array:
         dtype, nbytes = value.dtype, value.nbytes
-        if dtype.num in PLAIN and dtype.isnative:
+        code = _vector_code.get(dtype)  # none if its byte order is not the machine's
+        if code is not None:
             if value.ndim == 1 and nbytes and value.flags.c_contiguous:
-                return VECTOR | dtype.num << 8, b"", nbytes, nbytes, value
+                return code, b"", nbytes, nbytes, value
             head = _array_head(dtype, value.shape)
             return ARRAY | len(head) << 8, head, nbytes, nbytes, value
     elif kind.__module__ == "torch" and _is_plain(value):
