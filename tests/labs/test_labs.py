@@ -27,10 +27,7 @@ def test_hogwild(chromium, tmp_path: Path) -> None:
             assert after[name] != before[name]
         panel.move("cluster", "processes")
         panel.move("workers", "2")
-        panel.press("Run")
-        panel.busy()
-        panel.press("Stop")
-        panel.wait()
+        panel.run_and_stop()
         assert panel.runs()[-1].endswith("(stopped)")
         panel.place.scroll_into_view_if_needed()
         notebook.screenshot("hogwild-1100", 1100, 900)
