@@ -25,7 +25,6 @@ from ddml_kit.cluster.local.waiting import Strand, Waiter
 from ddml_kit.cluster.local.wiring import STOP, Wiring
 from ddml_kit.cluster.payload import (
     all_gather_bytes,
-    all_reduce_bytes,
     broadcast_bytes,
 )
 from ddml_kit.cluster.run import Metric, Snapshot
@@ -179,16 +178,15 @@ class LocalEndpoint(Endpoint):
     ) -> np.ndarray:
         start = monotonic()
         self._waiter.check()
-        n = len(members)
-        if n > 1:
-            result = self._meeting(members, context).all_reduce(x, op, out)
+        nbytes = 0
+        if len(members) > 1:
+            result, nbytes = self._meeting(members, context).all_reduce(x, op, out)
         elif out is None:
             result = x.copy()
         else:
             np.copyto(out, x)
             result = out
-        position = members.index(self.rank)
-        self._log(ALL_REDUCE, start, nbytes=all_reduce_bytes(x.size, x.itemsize, n, position))
+        self._log(ALL_REDUCE, start, nbytes=nbytes)
         return result
 
     def all_gather(self, value: Any, members: Sequence[int], context: int) -> list[Any]:

@@ -12,7 +12,7 @@ from collections import deque
 
 import numpy as np
 
-FROM = 1 << 20  # bytes; below, NumPy's own allocator does as well
+FROM = 1 << 17  # bytes; below, NumPy's own allocator does as well
 KEPT = 3  # free pieces that are kept
 
 
@@ -35,7 +35,7 @@ class Results:
         nbytes = size * dtype.itemsize
         if nbytes < FROM:
             return np.empty(size, dtype)
-        memory = self._recycled(nbytes) or mmap.mmap(-1, nbytes)
+        memory = self._recycled(nbytes) or _fresh(nbytes)
         # An array over a mapping is the base of all its views, so it lives as long as they do
         array = np.ndarray((size,), dtype, memory)
         life = _Life(array, self._died)
@@ -56,3 +56,9 @@ class Results:
         """Called by the garbage collector, at any moment, in any strand."""
         if self._alive.pop(id(life), None):
             self._free.append(life.memory)
+
+
+def _fresh(nbytes: int) -> mmap.mmap:
+    if hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return mmap.mmap(-1, nbytes)
