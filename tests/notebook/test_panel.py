@@ -211,6 +211,7 @@ def test_stop_ends_a_run_and_keeps_what_there_is() -> None:
     [kept] = panel.runs
     assert (kept.ended, kept.run.stopped, panel.labels) == ("stopped", True, ["k 1 (stopped)"])
     assert len(kept.curve.step) > 0
+    assert dict(panel.front.state["answers"])["loss"] == "1"
     assert not panel.front.state["busy"]
     assert panel.front.live == {}
     panel.close()

@@ -18,7 +18,7 @@ from ddml_kit.notebook.panel.follow import Glimpse, Outcome, follow
 from ddml_kit.notebook.panel.front import Front
 from ddml_kit.notebook.panel.plan import Plan
 from ddml_kit.notebook.panel.runs import Kept, to_csv
-from ddml_kit.notebook.units import count_text, seconds_text
+from ddml_kit.notebook.units import count_text
 
 
 class Attempt:
@@ -217,10 +217,6 @@ class Panel:
             status, progress = f"evaluating {self._plan.value}", glimpse.evaluated
         elif total:
             status, progress = f"{status} of {count_text(total)}", min(1.0, step / total)
-        now = {
-            self._plan.value: f"{curve.value[-1]:.3g}",
-            "after": seconds_text(float(curve.seconds[-1])),
-        }
         with self._lock:
             seconds = float(curve.seconds[-1])
             seen = view.drawn(self._kept, self._shown, self._over)
@@ -228,7 +224,8 @@ class Panel:
             if unit != self._unit:  # the other curves' axis has to change with it
                 self._draw_curves(seconds)
             self.front.live = view.live(curve, unit, self._count, self._over)
-            self._state(status=status, progress=progress, answers=now)
+            answers = view.so_far(self._plan, curve)
+            self._state(status=status, progress=progress, answers=answers)
 
     def _draw(self) -> None:
         """Show everything, as it is now."""

@@ -13,7 +13,7 @@ from ddml_kit.notebook.figures.curves import Over
 from ddml_kit.notebook.knobs import Choice, Knob, Slider
 from ddml_kit.notebook.panel.plan import Plan
 from ddml_kit.notebook.panel.runs import Kept, unique
-from ddml_kit.notebook.units import Unit, unit_for
+from ddml_kit.notebook.units import Unit, seconds_text, unit_for
 
 
 def spec(plan: Plan) -> dict[str, Any]:
@@ -99,6 +99,14 @@ def live(curve: Curve, unit: Unit, number: int, over: Over) -> dict[str, Any]:
     return {"x": x.tolist(), "y": y, "line": style.line(number)}
 
 
+def so_far(plan: Plan, curve: Curve) -> dict[str, str]:
+    """What can be said of a run that has not come to its end."""
+    if not len(curve.value):
+        return {}
+    after = seconds_text(float(curve.seconds[-1]))
+    return {plan.value: f"{curve.value[-1]:.3g}", "after": after}
+
+
 def state(
     plan: Plan,
     runs: Sequence[Kept],
@@ -113,7 +121,7 @@ def state(
 ) -> dict[str, Any]:
     """Everything on the page but the figures. answers: in place of those of the run shown."""
     if answers is None:
-        answers = shown.answers if shown else {}
+        answers = (shown.answers or so_far(plan, shown.curve)) if shown else {}
     return {
         "busy": busy,
         "status": status,
