@@ -18,7 +18,7 @@ from ddml_kit.cluster.local.collectives import Meeting
 from ddml_kit.cluster.local.encoding import encode
 from ddml_kit.cluster.local.locks import RankLock
 from ddml_kit.cluster.local.memory import Heap, Views, total
-from ddml_kit.cluster.local.queues import Letter, Mail
+from ddml_kit.cluster.local.queues import Mail, Received
 from ddml_kit.cluster.local.results import Results
 from ddml_kit.cluster.local.strands import Started
 from ddml_kit.cluster.local.waiting import Strand, Waiter
@@ -107,16 +107,14 @@ class LocalEndpoint(Endpoint):
         start = monotonic()
         if self._words[STOP]:
             raise Stopped
-        mail = self._mail
-        letter = mail.take(source, tag, context)
-        if letter is None:
+        received = self._mail.receive(source, tag, context)
+        if received is None:
             deadline = None if timeout is None else start + timeout
-            letter = self._await(source, tag, context, deadline)
-            if letter is None:
+            received = self._await(source, tag, context, deadline)
+            if received is None:
                 wanted = awaited_message(source, tag)
                 raise Timeout(f"rank {self.rank} waited {timeout:g} s for {wanted}")
-        value = mail.open(letter)
-        _, source, tag, _, _, _, nbytes, _ = letter
+        value, source, tag, nbytes = received
         strand, began, trace = self._strand, self._started, self._trace
         strand.mark = stop = monotonic()
         trace += pack_event(
@@ -131,8 +129,8 @@ class LocalEndpoint(Endpoint):
         context: int,
         deadline: float | None = None,
         needed: Sequence[int] = (),
-    ) -> Letter | None:
-        """The next letter that fits; None at the deadline.
+    ) -> Received | None:
+        """The next message that fits; None at the deadline.
 
         needed: ranks of which none may be dead while it has not come.
         """
@@ -153,9 +151,9 @@ class LocalEndpoint(Endpoint):
                     return None
                 if wiring.some_dead():
                     dead = self._hopeless(source, needed)
-            letter = mail.take(source, tag, context)  # what the dead have sent is there by now
-            if letter is not None:
-                return letter
+            received = mail.receive(source, tag, context)  # what the dead have sent is here by now
+            if received is not None:
+                return received
             if dead:
                 raise wiring.failure(dead[0])
 
@@ -251,9 +249,9 @@ class LocalEndpoint(Endpoint):
 
     def _collected(self, source: int, tag: int, members: Sequence[int], context: int) -> Any:
         """The value of the next message of the kit's own."""
-        letter = self._await(source, tag, context, needed=members)
-        assert letter is not None
-        return self._mail.open(letter)
+        received = self._await(source, tag, context, needed=members)
+        assert received is not None
+        return received[0]
 
     def start(self, f: Callable[..., Any], *args: Any) -> Pending:
         self._waiter.check()

@@ -45,6 +45,7 @@ _link = struct.Struct("2q")  # the first two of these
 
 Letter = tuple[float, int, int, int, int, int, int, int]
 # when, source, tag, context, code, bytes, booked, address
+Received = tuple[Any, int, int, int]
 
 
 class Hold(weakref.ref):
@@ -160,34 +161,40 @@ class Mail:
 
     # ------------------------------------------------------------------------ receiving
 
-    def take(self, source: int, tag: int, context: int) -> Letter | None:
-        """The first letter that fits, out of its box; None if there is none."""
+    def receive(self, source: int, tag: int, context: int) -> Received | None:
+        """(value, source, tag, payload bytes) of the first message that fits; None if none is here.
+
+        A long value's memory goes back to its sender when the value is gone.
+        """
         with self._mutex:
             if self._due or len(self._owed) > OVERDUE:
                 self._settle()
-            boxes = self._boxes
-            if source != ANY and not boxes:
-                letter = self._catch(source, tag, context)
-                if letter is not None:
-                    return letter
-            if self._view[self._arrived_at] != self._arrived_row:
-                self._sort()
-            if not boxes:
-                return None
-            key = (context, source, tag)
-            if source == ANY or tag == ANY:
-                fitting = self._fitting(source, tag, context)
-                key = min(fitting, key=lambda key: boxes[key][0], default=key)
-            box = boxes.get(key)
-            if box is None:
-                return None
-            letter = box.popleft()
-            if not box:
-                del boxes[key]
-            return letter
+            letter = None
+            if not self._boxes:
+                sender = source if source != ANY else self._only_sender()
+                if sender != ANY:
+                    letter = self._catch(sender, tag, context)
+            if letter is None:
+                letter = self._take(source, tag, context)
+                if letter is None:
+                    return None
+        _, source, tag, _, code, nbytes, booked, address = letter
+        view, start = self._views[source][address >> SHIFT], (address & OFFSET) + HEADER
+        if code & 255 == VECTOR and nbytes < KEEP:  # the usual case, made short
+            self._owed.append((source, address))
+            array = np.frombuffer(bytearray(view[start : start + nbytes]), PLAIN[code >> 8])
+            return array, source, tag, booked
+        value, owner = read(code, nbytes, view, start)
+        if owner is None:
+            self._owed.append((source, address))
+        else:
+            hold = Hold(owner, self._gone)
+            hold.owes = (source, address)
+            self._holds[id(hold)] = hold
+        return value, source, tag, booked
 
     def expects(self, source: int, tag: int, context: int) -> Callable[[], bool]:
-        """A test whether `take` should be tried: something has come, or the letter is there."""
+        """A test whether `receive` should be tried: something has come, or the letter is there."""
         with self._mutex:  # there is nothing else to do, so this is the time to tidy up
             self._settle()
             self._collect()
@@ -215,21 +222,33 @@ class Mail:
 
         return there
 
-    def open(self, letter: Letter) -> Any:
-        """The value of a letter that was taken; its memory goes back when the value is gone."""
-        _, source, _, _, code, nbytes, _, address = letter
-        view, start = self._views[source][address >> SHIFT], (address & OFFSET) + HEADER
-        if code & 255 == VECTOR and nbytes < KEEP:  # the usual case, made short
-            self._owed.append((source, address))
-            return np.frombuffer(bytearray(view[start : start + nbytes]), PLAIN[code >> 8])
-        value, owner = read(code, nbytes, view, start)
-        if owner is None:
-            self._owed.append((source, address))
-        else:
-            hold = Hold(owner, self._gone)
-            hold.owes = (source, address)
-            self._holds[id(hold)] = hold
-        return value
+    def _take(self, source: int, tag: int, context: int) -> Letter | None:
+        """The first letter that fits, out of its box; None if there is none."""
+        boxes = self._boxes
+        if self._view[self._arrived_at] != self._arrived_row:
+            self._sort()
+        if not boxes:
+            return None
+        key = (context, source, tag)
+        if source == ANY or tag == ANY:
+            fitting = self._fitting(source, tag, context)
+            key = min(fitting, key=lambda key: boxes[key][0], default=key)
+        box = boxes.get(key)
+        if box is None:
+            return None
+        letter = box.popleft()
+        if not box:
+            del boxes[key]
+        return letter
+
+    def _only_sender(self) -> int:
+        """The only rank of which something new has come, or ANY."""
+        row = self._view[self._arrived_at]
+        if row == self._arrived_row:
+            return ANY
+        words = self._row_format.unpack(row)
+        new = [rank for rank, word in enumerate(words) if word != self._arrived_words[rank]]
+        return new[0] if len(new) == 1 else ANY
 
     def _fitting(self, source: int, tag: int, context: int) -> list[tuple[int, int, int]]:
         """The boxes of letters that fit. ANY does not fit the kit's own tags, below 0."""
