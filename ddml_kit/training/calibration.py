@@ -29,23 +29,20 @@ def ping_pong(comm: Comm, sizes: Sequence[int], repeats: int) -> np.ndarray:
     """Seconds that a message of each size, in bytes, takes one way: medians, (len(sizes),).
 
     Ranks 0 and 1 throw it back and forth; the time of a round trip is halved, so that one clock
-    is enough. The others look on.
+    is enough. The others look on. All sizes take turns, so that what disturbs hits all alike.
     """
-    medians = []
-    for size in sizes:
-        ball = np.zeros(size, np.uint8)
-        trips = []
-        for _ in range(repeats):
+    balls = [np.zeros(size, np.uint8) for size in sizes]
+    trips = np.zeros((repeats, len(sizes)))
+    for repeat in range(repeats):
+        for k, ball in enumerate(balls):
             start = comm.now()
             if comm.rank == 0:
                 comm.send(ball, 1)
-                ball = comm.recv(1).value
+                comm.recv(1)
             elif comm.rank == 1:
-                ball = comm.recv(0).value
-                comm.send(ball, 0)
-            trips.append(comm.now() - start)
-        medians.append(np.median(trips) / 2)
-    return np.array(medians)
+                comm.send(comm.recv(0).value, 0)
+            trips[repeat, k] = comm.now() - start
+    return np.median(trips, axis=0) / 2
 
 
 def fit(sizes: Sequence[int], seconds: Sequence[float] | np.ndarray) -> tuple[float, float]:
