@@ -115,15 +115,15 @@ class Mail:
         """
         code, _, nbytes, booked, content = encoded
         usual = code & 255 == VECTOR and nbytes < LARGE
-        size = HEADER + (nbytes if usual else room(encoded))
+        if not usual:
+            address = self.room(HEADER + room(encoded))
+            write(encoded, self._own[address >> SHIFT], (address & OFFSET) + HEADER)
         with self._mutex:
-            address = self._heap.take(size)
-        view, offset = self._own[address >> SHIFT], address & OFFSET
-        if usual:  # made short
-            view[offset + HEADER : offset + size] = content
-        else:
-            write(encoded, view, offset + HEADER)
-        with self._mutex:
+            if usual:  # made short
+                address = self._heap.take(HEADER + nbytes)
+            view, offset = self._own[address >> SHIFT], address & OFFSET
+            if usual:
+                view[offset + HEADER : offset + HEADER + nbytes] = content
             number = self._sent[dest] = self._sent[dest] + 1
             previous, self._newest[dest] = self._newest[dest], address
             _header.pack_into(
@@ -166,24 +166,37 @@ class Mail:
 
         A long value's memory goes back to its sender when the value is gone.
         """
+        letter = None
         with self._mutex:
             if self._due or len(self._owed) > OVERDUE:
                 self._settle()
-            letter = None
-            if not self._boxes:
-                sender = source if source != ANY else self._only_sender()
-                if sender != ANY:
-                    letter = self._catch(sender, tag, context)
+            sender = source if source != ANY else self._only_sender()
+            word = self._words[self._arrived_word[sender]] if sender != ANY else 0
+            if word and word != self._arrived_words[sender] and not self._boxes:
+                # the usual case, made short: one message has come, and it is the one
+                if WEAK:
+                    fence()
+                address = (word & PLACE) << 6
+                view, offset = self._views[sender][address >> SHIFT], address & OFFSET
+                _, number, when, its_tag, its_context, code, nbytes, booked = _header.unpack_from(
+                    view, offset
+                )
+                fits = its_context == context and (its_tag == tag or (tag == ANY and its_tag >= 0))
+                if fits and number == self._arrived[sender] + 1:
+                    self._arrived[sender] = number
+                    self._arrived_words[sender] = word
+                    if code & 255 == VECTOR and nbytes < KEEP:
+                        self._owed.append((sender, address))
+                        start = offset + HEADER
+                        content = bytearray(view[start : start + nbytes])
+                        return np.frombuffer(content, PLAIN[code >> 8]), sender, its_tag, booked
+                    letter = when, sender, its_tag, context, code, nbytes, booked, address
             if letter is None:
                 letter = self._take(source, tag, context)
                 if letter is None:
                     return None
         _, source, tag, _, code, nbytes, booked, address = letter
         view, start = self._views[source][address >> SHIFT], (address & OFFSET) + HEADER
-        if code & 255 == VECTOR and nbytes < KEEP:  # the usual case, made short
-            self._owed.append((source, address))
-            array = np.frombuffer(bytearray(view[start : start + nbytes]), PLAIN[code >> 8])
-            return array, source, tag, booked
         value, owner = read(code, nbytes, view, start)
         if owner is None:
             self._owed.append((source, address))
@@ -242,7 +255,7 @@ class Mail:
         return letter
 
     def _only_sender(self) -> int:
-        """The only rank of which something new has come, or ANY."""
+        """The only rank of which something new has come; ANY if there is none, or more."""
         row = self._view[self._arrived_at]
         if row == self._arrived_row:
             return ANY
@@ -257,24 +270,6 @@ class Mail:
             for c, s, t in list(self._boxes)
             if c == context and source in (ANY, s) and (t == tag or (tag == ANY and t >= 0))
         ]
-
-    def _catch(self, source: int, tag: int, context: int) -> Letter | None:
-        """The only letter that has come from `source`, if it fits: the usual case, made short."""
-        word = self._words[self._arrived_word[source]]
-        if word == self._arrived_words[source]:
-            return None
-        if WEAK:
-            fence()
-        address = (word & PLACE) << 6
-        _, number, when, its_tag, its_context, code, nbytes, booked = _header.unpack_from(
-            self._views[source][address >> SHIFT], address & OFFSET
-        )
-        fits = its_context == context and (its_tag == tag or (tag == ANY and its_tag >= 0))
-        if not fits or number != self._arrived[source] + 1:
-            return None
-        self._arrived[source] = number
-        self._arrived_words[source] = word
-        return when, source, its_tag, context, code, nbytes, booked, address
 
     def _sort(self) -> None:
         """Put all that has come into boxes."""
