@@ -16,6 +16,7 @@ bell; when it wakes it wakes the others, which look for themselves.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -75,8 +76,10 @@ class Waiter:
         self._words, self._control = wiring.control.words, wiring.control
         self._peers = {fd: peer for peer, fd in enumerate(peers) if fd >= 0}
         self._sleeper = wiring.bells.sleeper(rank, self._peers)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        self._roomy = wiring.size <= cores
+        self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
+        self._roomy = wiring.size <= len(self._cores)
+        if self._roomy:
+            self._spread()
         self._glances, self._long = GLANCES, 0
         self._changed = threading.Condition(threading.Lock())
         self._waits: list[Wait] = []
@@ -108,7 +111,10 @@ class Waiter:
                     self._glances = GLANCES
                     return True
             self._long += 1
-            self._glances = max(FEWEST, self._glances // 2) if self._long % RETRY else GLANCES
+            self._glances = max(FEWEST, self._glances // 2)
+            if self._long % RETRY == 0:
+                self._glances = GLANCES
+                self._spread()
         else:
             for _ in range(LOOKS):
                 if ready():
@@ -140,6 +146,19 @@ class Waiter:
                 self._waits.remove(wait)
                 self._words[self._control.deep + self._rank] = 0
                 self._changed.notify_all()  # one of those left must lead
+
+    def _spread(self) -> None:
+        """Move to a core of one's own, and be free to leave it.
+
+        The system likes to put who is woken beside who has woken it. Then each look of one keeps
+        the other from its work.
+        """
+        if hasattr(os, "sched_setaffinity"):
+            cores = sorted(self._cores)
+            run = os.fstat(self._wiring.memory.fd).st_ino  # so that several runs don't meet
+            with contextlib.suppress(OSError):  # a core that has just been taken away
+                os.sched_setaffinity(0, {cores[(run + self._rank) % len(cores)]})
+                os.sched_setaffinity(0, self._cores)
 
     def begin(self) -> None:
         """One strand more."""
