@@ -104,7 +104,7 @@ def test_the_first_part_is_the_same_as_that_of_the_whole() -> None:
 
     run = Simulated(3).run(program)
     whole = intervals(run)
-    for end in (1.5, 7.3, 20.0):
+    for end in (1.5, 2.5, 7.3, 20.0):  # at 2.5 one rank waits in a collective
         first = part(intervals(run, end), 0.0, end, range(3))
         np.testing.assert_equal(first, part(whole, 0.0, end, range(3)))
         assert np.unique(first.activity).size > 1

@@ -143,7 +143,11 @@ def test_curves_over_seconds_and_over_steps() -> None:
 def test_curves_leave_room_for_what_is_under_way() -> None:
     axis = curves({"SSP": CURVE}, until=2000.0).plot.layout.xaxis
     assert axis.range[1] > 2000.0
-    fast = curves({"a": CURVE._replace(seconds=CURVE.seconds / 1000)}, until=1.0)
+    short = {"a": CURVE._replace(seconds=CURVE.seconds / 1000)}
+    fast = curves(short)
+    assert fast.plot.layout.xaxis.title.text == "milliseconds"
+    np.testing.assert_allclose(fast.plot.data[0].x, CURVE.seconds)
+    fast = curves(short, until=1.0)
     assert fast.plot.layout.xaxis.title.text == "seconds"
     np.testing.assert_allclose(fast.plot.data[0].x, CURVE.seconds / 1000)
 
