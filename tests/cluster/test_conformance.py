@@ -620,10 +620,10 @@ def test_a_rank_that_waits_without_gradients_leaves_them_to_the_others(cluster):
             with torch.inference_mode():
                 comm.recv(0, tag=1)
                 return inside, torch.is_inference_mode_enabled()
-        comm.work(1e-3)
         comm.recv(2, tag=2)
         states = []
         for _ in range(2):
+            comm.work(1e-3)  # by now the other waits
             states += [torch.is_grad_enabled(), torch.is_inference_mode_enabled()]
             (gradient,) = torch.autograd.grad((w := torch.ones(2, requires_grad=True)) @ w, w)
             states.append(gradient.tolist())
