@@ -92,10 +92,12 @@ def test_the_start_follows_its_seed_and_leaves_torchs_own_alone() -> None:
 
 
 def test_a_parameter_of_no_layer_starts_as_it_was() -> None:
-    problem = TorchModule(
-        Tied(), cross_entropy, Data(np.ones((2, 5), np.float32), np.array([0, 1]), "")
-    )
+    module = Tied()
+    data = Data(np.ones((2, 5), np.float32), np.array([0, 1]), "")
+    problem = TorchModule(module, cross_entropy, data)
     assert problem.shapes[:2] == ((1,), (2,))
+    with torch.no_grad():
+        module.scale.fill_(9)  # the problem has a copy
     np.testing.assert_array_equal(problem.initial(3)[:3], [2, 1, 1])
 
 
