@@ -110,9 +110,12 @@ class Comm:
             raise ValueError(
                 f"out must be like x, {array.shape} {array.dtype}; got {out.shape} {out.dtype}"
             )
+        if op == "mean" and out is not None and out.dtype.kind not in "fc":
+            raise TypeError(f"a mean is no whole number, so it does not fit into out, {out.dtype}")
         result = self._endpoint.all_reduce(array, OPERATIONS[op], self._members, self._context, out)
         if op == "mean":
-            result = np.divide(result, self.size, out=out)
+            inexact = result.dtype.kind in "fc"  # then the mean has the same dtype
+            result = np.divide(result, self.size, out=result if inexact else out)
         return result if np.ndim(x) else result[0].item()
 
     def all_gather(self, value: Any) -> list[Any]:

@@ -137,14 +137,15 @@ def test_a_later_message_from_nearby_comes_first():
 def traffic(draw):
     """A network of 1 to 3 racks, and messages as (time, source, dest, bytes)."""
     network = Network(
-        latency=draw(st.sampled_from([0.0, 1.0])),
+        latency=draw(st.sampled_from([0.0, 1.0, 2.5])),
         bandwidth=1.0,
         racks=draw(st.integers(1, 3)),
         uplink_latency=draw(st.sampled_from([0.0, 2.0])),
         uplink_bandwidth=draw(st.sampled_from([0.5, 2.0])),
     )
-    message = st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
-    return network, sorted(draw(st.lists(message, max_size=20)), key=lambda m: m[0])
+    # To two ranks only, so that they meet there.
+    message = st.tuples(*(st.integers(0, most) for most in (6, 3, 1, 3)))
+    return network, sorted(draw(st.lists(message, min_size=6, max_size=20)), key=lambda m: m[0])
 
 
 class Clockwork:

@@ -77,7 +77,10 @@ def write(encoded: Encoded, view: mmap.mmap, offset: int) -> None:
     offset += _padded(len(head))
     if kind == OBJECT:
         for part in content:
-            view[offset : offset + part.nbytes] = part
+            if part.nbytes < LARGE:
+                view[offset : offset + part.nbytes] = part
+            else:
+                np.frombuffer(view, _BYTE, part.nbytes, offset)[...] = part
             offset += _padded(part.nbytes)
     else:
         np.ndarray(content.shape, content.dtype, view, offset)[...] = content

@@ -208,15 +208,17 @@ class LocalEndpoint(Endpoint):
         if distance:
             parent = members[(first + distance - step // 2) % n]
             value = self._collected(parent, BROADCASTED, members, context)
-        encoded = encode(value)
-        while distance + step < n:
-            child = members[(first + distance + step) % n]
-            self._mail.post(encoded, child, BROADCASTED, context, start)
-            step <<= 1
-        if not distance:  # the root gets a copy, too
-            self._mail.post(encoded, self.rank, BROADCASTED, context, start)
-            value = self._collected(self.rank, BROADCASTED, members, context)
-        nbytes = broadcast_bytes(encoded[3], n, position, first)
+        nbytes = 0
+        if not distance or distance + step < n:
+            encoded = encode(value)
+            nbytes = broadcast_bytes(encoded[3], n, position, first)
+            while distance + step < n:
+                child = members[(first + distance + step) % n]
+                self._mail.post(encoded, child, BROADCASTED, context, start)
+                step <<= 1
+            if not distance:  # the root gets a copy, too
+                self._mail.post(encoded, self.rank, BROADCASTED, context, start)
+                value = self._collected(self.rank, BROADCASTED, members, context)
         self._log(BROADCAST, start, nbytes=nbytes)
         return value
 
@@ -315,6 +317,7 @@ class LocalEndpoint(Endpoint):
         return self._waiter.sleep(ready, lambda: "the end of its work", end)
 
     def now(self) -> float:
+        self._waiter.check()
         return monotonic() - self._started
 
     def record(self, metrics: dict[str, float]) -> None:

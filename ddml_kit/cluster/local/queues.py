@@ -64,7 +64,7 @@ class Mail:
         self._words, self._view, self._own = control.words, control.view, heap.views
         self._mutex = threading.Lock()
         self._row_format = struct.Struct(f"{size}q")
-        self._asleep = control.asleep
+        self._asleep, self._gone_word = control.asleep, control.gone
         # outgoing
         self._sent_word = [control.sent + dest * control.stride + rank for dest in range(size)]
         self._newest = [0] * size  # address of the last node sent to each rank
@@ -111,8 +111,11 @@ class Mail:
     def post(self, encoded: Encoded, dest: int, tag: int, context: int, when: float) -> None:
         """Put a message into the queue to `dest`, and wake it if it sleeps.
 
-        when: time.monotonic(), by which messages from several ranks are put in order.
+        when: time.monotonic(), by which messages from several ranks are put in order. A rank that
+        has ended gets none: nobody would ever give the memory back.
         """
+        if self._words[self._gone_word + dest]:
+            return
         code, _, nbytes, booked, content = encoded
         usual = code & 255 == VECTOR and nbytes < LARGE
         if not usual:

@@ -51,6 +51,7 @@ class Control:
         self.timeout = next(fields)  # 1: one of these waits ends by itself
         self.finished = next(fields)
         self.dead = next(fields)
+        self.gone = next(fields)  # finished or dead: takes no more messages
         self.wanted = next(fields)  # the lock that a rank waits for, or 0
         self.sent = next(fields)
         self.returned = self.sent + size * stride
@@ -105,6 +106,7 @@ class Wiring:
     def mark_finished(self, rank: int) -> None:
         """`rank`'s program has returned: its end is no death."""
         self.control.words[self.control.finished + rank] = 1
+        self.control.words[self.control.gone + rank] = 1
 
     def mark_dead(self, rank: int, reason: str = "", seconds: float = NEVER) -> None:
         """Whoever needs `rank` from now on raises RankFailed(rank, reason, seconds).
@@ -115,6 +117,7 @@ class Wiring:
         if reason and not control.text(rank, second=True):
             control.set_text(rank, f"{seconds!r} {reason}", second=True)
         control.words[control.dead + rank] = 1
+        control.words[control.gone + rank] = 1
         self._wake_all()
 
     def is_finished(self, rank: int) -> bool:

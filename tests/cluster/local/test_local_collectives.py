@@ -63,6 +63,19 @@ def test_all_reduce_of_numbers_matrices_and_into_an_array():
     assert run(3, program) == [True] * 3
 
 
+def test_a_mean_of_whole_numbers_does_not_fit_into_whole_numbers():
+    def program(comm):
+        x = np.arange(3)
+        assert comm.all_reduce(x, "mean").tolist() == [0.0, 1.0, 2.0]
+        with pytest.raises(TypeError, match="a mean is no whole number"):
+            comm.all_reduce(x, "mean", out=x)
+        y = np.arange(3.0)
+        assert comm.all_reduce(y, "mean", out=y) is y
+        return y.tolist()
+
+    assert run(2, program) == [[0.0, 1.0, 2.0]] * 2
+
+
 def test_many_in_a_row_do_not_disturb_each_other():
     def program(comm):
         rng = np.random.default_rng(5)  # the same lengths on all ranks

@@ -77,15 +77,15 @@ def test_any_takes_the_first_to_arrive():
 def test_any_does_not_take_what_a_collective_sends():
     def program(comm):
         if comm.rank:
-            gathered = comm.start(comm.group([0, 1]).all_gather, 7)  # rank 0 is not there yet
+            gathering = comm.start(comm.all_gather, 7)  # rank 0 has it before it asks
             comm.recv(0)
             comm.send("mine", 0)
-            return gathered.wait()
-        group = comm.group([0, 1])
+            comm.send("too", 0)
+            return gathering.wait()
         comm.send("go on", 1)
-        return comm.recv().value, group.all_gather(8)
+        return comm.recv().value, comm.recv().value, comm.all_gather(8)
 
-    assert run(2, program) == [("mine", [8, 7]), [8, 7]]
+    assert run(2, program) == [("mine", "too", [8, 7]), [8, 7]]
 
 
 def test_a_rank_can_send_to_itself():
@@ -139,15 +139,18 @@ def test_memory_is_used_again():
 
 def test_a_view_keeps_its_memory():
     def program(comm):
-        if comm.rank == 0:
-            for step in range(50):
+        views = []
+        for step in range(20):
+            if comm.rank == 0:
                 comm.send(np.full(KEEP, step), 1)
-            return None
-        tails = [comm.recv(0).value[-3:] for _ in range(25)]  # only views are left
-        tails += [memoryview(comm.recv(0).value)[-3:] for _ in range(25)]
-        return [list(tail) for tail in tails]
+                comm.recv(1)  # so that a piece that has come back is used again
+            else:
+                whole = comm.recv(0).value
+                views.append([whole[-3:], memoryview(whole)[-3:], whole.reshape(2, -1)][step % 3])
+                comm.send(None, 0)
+        return [set(np.ravel(view).tolist()) for view in views]
 
-    assert run(2, program)[1] == [[step] * 3 for step in range(50)]
+    assert run(2, program)[1] == [{step} for step in range(20)]
 
 
 def test_a_receiver_far_behind_gets_everything():
@@ -161,6 +164,19 @@ def test_a_receiver_far_behind_gets_everything():
         return sums == list(range(3000))
 
     assert run(2, program) == ["thanks", True]
+
+
+def test_what_is_sent_to_a_rank_that_has_ended_takes_no_memory():
+    def program(comm):
+        if comm.rank:
+            return comm._endpoint._wiring.mark_finished(1)
+        while not comm._endpoint._wiring.is_finished(1):
+            comm.work(1e-3)
+        for _ in range(100):
+            comm.send(np.zeros(KEEP), 1)
+        return comm._endpoint._mail._heap.grown
+
+    assert run(2, program, paced=True)[0] == 0
 
 
 def test_a_receive_may_time_out():
