@@ -82,7 +82,7 @@ class Logistic(Supervised):
         """Zeros, (dim,), whatever the seed: the loss is convex."""
         return np.zeros(self.dim, self.dtype)
 
-    def gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray | Sparse:
+    def _gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray | Sparse:
         if not isinstance(batch.x, Rows):
             W = w.reshape(self.features, self._columns)
             g = batch.x.T @ (self._residual(batch.x @ W, batch.y) / len(batch))
@@ -96,7 +96,7 @@ class Logistic(Supervised):
         indices, values = batch.x.indices, batch.x.values.astype(self.dtype, copy=False)
         here = w[indices.astype(np.intp)]
         z = float(np.dot(values, here))
-        p = 1 / (1 + math.exp(-z)) if z > -700 else 0.0
+        p = 0.0 if z < -700 else 1 / (1 + math.exp(-z))  # NaN stays NaN
         g = (p - batch.y.item()) * values
         if self._shares is not None:
             g = g + self.l2 * self._shares[indices] * here

@@ -37,6 +37,17 @@ class Batch:
         return iter((self.x, self.y))
 
 
+def check_finite(values: np.ndarray, what: str) -> None:
+    """Raises FloatingPointError if some of the values, (k,), are NaN or infinite."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise FloatingPointError(
+            f"{what} must be finite, got {finite.size - np.count_nonzero(finite)} of "
+            f"{finite.size} values that are NaN or infinite: the data have such values, or the "
+            "step size is too large"
+        )
+
+
 class Problem(ABC):
     """The mean loss of a model over a data set, as a function of a flat vector w, (dim,).
 
@@ -73,9 +84,18 @@ class Problem(ABC):
         is smaller where batch_size does not divide the number of samples.
         """
 
-    @abstractmethod
     def gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray | Sparse:
-        """The gradient of the batch's mean loss at w, (dim,)."""
+        """The gradient of the batch's mean loss at w, (dim,).
+
+        Raises FloatingPointError where it is NaN or infinite.
+        """
+        gradient = self._gradient(w, batch)
+        check_finite(gradient.values if isinstance(gradient, Sparse) else gradient, "the gradient")
+        return gradient
+
+    @abstractmethod
+    def _gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray | Sparse:
+        """What `gradient` returns, whatever its values are."""
 
     @abstractmethod
     def loss(self, w: np.ndarray) -> float:

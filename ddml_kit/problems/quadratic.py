@@ -40,7 +40,7 @@ class Quadratic(Supervised):
         """Zeros, (d,), whatever the seed."""
         return np.zeros(self.dim, self.dtype)
 
-    def gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray:
+    def _gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray:
         """The mean of A_i w - b_i over the batch, (d,)."""
         return (batch.x @ w - batch.y).mean(axis=0)
 
@@ -84,7 +84,7 @@ class LeastSquares(Supervised):
         """Zeros, (features,), whatever the seed."""
         return np.zeros(self.dim, self.dtype)
 
-    def gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray:
+    def _gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray:
         return batch.x.T @ ((batch.x @ w - batch.y) / len(batch)) + self.l2 * w
 
     def loss(self, w: np.ndarray) -> float:

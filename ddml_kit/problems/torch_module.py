@@ -93,7 +93,7 @@ class TorchModule(Supervised):
                 parameter.copy_(value)
         return module
 
-    def gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray:
+    def _gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray:
         with _one_thread(), torch.enable_grad():
             leaves = [part.requires_grad_() for part in self._split(w)]
             loss = self._loss(self._outputs(leaves, batch.x), as_tensor(batch.y))

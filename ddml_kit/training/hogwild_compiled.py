@@ -27,7 +27,7 @@ import numpy as np
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.problems.csr import Rows
 from ddml_kit.problems.logistic import Logistic
-from ddml_kit.problems.problem import Batch
+from ddml_kit.problems.problem import Batch, check_finite
 from ddml_kit.training.hogwild import check
 from ddml_kit.training.kernels import logistic, rows
 
@@ -66,6 +66,7 @@ def hogwild_compiled(
     delay: samples of all workers together after which the hottest coordinates are written back;
     with 0, or one rank, there are no copies and every store goes to the model itself.
     In virtual time a call happens in an instant and then lasts as long as its gradients.
+    Raises FloatingPointError where the model is not finite after a pass.
     """
     check(lr, decay)
     ready = Ready(comm, problem, shuffle=shuffle, delay=delay)
@@ -92,6 +93,7 @@ def descend(
             comm.work(ready.problem.seconds(batch))  # in virtual time: it was done in an instant
             if comm.rank == 0:
                 comm.snapshot(ready.model())
+        check_finite(ready.model(), "the model")
     seconds = comm.now() - start
     comm.barrier()
     return RacedCompiled(ready.model(), passes * len(ready.rows), np.array(staleness), seconds)

@@ -147,6 +147,34 @@ def test_no_segment_has_a_name():
     assert set(os.listdir("/dev/shm")) <= set(before)
 
 
+HEAVY = """
+import numpy as np
+from ddml_kit.cluster.processes import Processes
+
+def program(comm, x):
+    part = comm.shared(x)
+    comm.send(part, 1 - comm.rank)
+    return comm.recv().value + comm.all_reduce(part)
+
+x = np.ones(12_500_000)
+print(*(float(result.sum()) for result in Processes(2).run(program, x).results))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /dev/shm elsewhere")
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_small_or_full_dev_shm_does_not_matter(filled):
+    """100 MB each as argument, shared, sent, reduced and returned, where Docker gives 64 MB."""
+    apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    small = "mount -t tmpfs -o size=64m tmpfs /dev/shm"
+    if subprocess.run([*apart, small], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a /dev/shm of their own")
+    fill = "! head -c 65M /dev/zero > /dev/shm/filled" if filled else "true"
+    script = [*apart, f'{small} && {fill} && exec "$@"', "sh", sys.executable, "-c", HEAVY]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "37500000.0 37500000.0\n", done.stderr
+
+
 def test_no_rank_sees_anothers_changes_to_an_argument():
     def program(comm, things):
         things.append(comm.rank)

@@ -111,6 +111,19 @@ def test_a_notebook(notebook):
     printed, _ = notebook.run("print(Processes(2).run(program, 41).results)")
     assert "[42, 42]" in printed
 
+    notebook.run("def helper(comm): return 100 * comm.size")
+    printed, _ = notebook.run("print(Processes(2).run(program, 41).results)")
+    assert printed == "[241, 241]\n"
+
+    server = int(notebook.run(SERVER)[0])
+    pids = eval(notebook.run(LONG, until="]")[0])
+    notebook.manager.restart_kernel(now=False)
+    wait_until_gone([server, *pids])
+    notebook.client.wait_for_ready(timeout=SOON)
+    printed, error = notebook.run(DEFINITIONS + "print(Processes(2).run(program, 41).results)")
+    assert error == ""
+    assert "[42, 42]" in printed
+
     server = int(notebook.run(SERVER)[0])
     pids = eval(notebook.run(LONG, until="]")[0])
     os.kill(notebook.manager.provisioner.pid, signal.SIGKILL)

@@ -213,3 +213,11 @@ def test_a_batch_can_be_poisoned() -> None:
     np.testing.assert_array_equal(y, 4 - batch.y)
     assert len(poisoned) == 4
     assert payload_bytes(batch) == batch.x.nbytes + batch.y.nbytes
+
+
+def test_a_gradient_that_is_not_finite_is_an_error(problem: Problem):
+    w = problem.initial()
+    [batch] = problem.batches(None, 1, 1)
+    problem.gradient(w, batch)
+    with pytest.raises(FloatingPointError, match=r"the gradient must be finite, got [1-9]"):
+        problem.gradient(np.full_like(w, np.nan), batch)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ddml_kit.cluster.endpoint import generator
+from ddml_kit.cluster.errors import RankFailed
 from ddml_kit.cluster.faults import Constant, Exponential
 from ddml_kit.cluster.network import Network
 from ddml_kit.cluster.processes import Processes
@@ -291,3 +292,14 @@ def test_rank_0_takes_the_snapshots_of_the_one_vector():
 def test_settings_that_make_no_sense_get_a_sentence(program, wrong, sentence):
     with pytest.raises(ValueError, match=sentence):
         program(Alone(), text(), **({"steps": 1, "lr": 0.5} | wrong))
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_nan_in_a_gradient_ends_the_run_and_names_the_rank(program, cluster):
+    problem = text()
+    problem.x.values[-3:] = np.nan  # in the last row, which is the last rank's
+    with pytest.raises(RankFailed, match="the gradient must be finite, got 5 of 5") as caught:
+        cluster(3).run(program, problem, steps=320, lr=0.5)
+    assert caught.value.rank == 2
+    assert isinstance(caught.value.__cause__, FloatingPointError)

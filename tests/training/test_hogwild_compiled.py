@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from ddml_kit.cluster.errors import RankFailed
 from ddml_kit.cluster.processes import Processes
 from ddml_kit.cluster.simulated import Simulated
 from ddml_kit.problems.logistic import Logistic
@@ -100,6 +101,16 @@ def test_processes_come_to_the_loss_of_one_worker():
     assert first.updates + second.updates == 8000
     assert first.staleness.shape == (40,)
     assert 0 <= first.staleness.min() <= first.staleness.max() <= 4000
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_nan_in_a_gradient_ends_the_run(size):
+    problem = text()
+    problem.x.values[-1] = np.nan
+    with pytest.raises(
+        RankFailed, match=r"the model must be finite, got [1-9][0-9]* of 200 values"
+    ):
+        descend(size, problem)
 
 
 @pytest.mark.parametrize(
