@@ -11,6 +11,7 @@ gone is told by the system, through a pidfd. Linux only.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import select
@@ -23,6 +24,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
@@ -250,7 +252,7 @@ def pidfds(pids: list[int]) -> Iterator[set[int]]:
         os.close(descriptor)
 
 
-def kernel_ends(how: str) -> Callable[[], Seen]:
+def kernel_ends(how: Callable[[Any], None]) -> Callable[[], Seen]:
     """A notebook's kernel is restarted, or killed, while a cell runs workers."""
     cell = f"""
     from benchmarks import faults
@@ -276,14 +278,12 @@ def kernel_ends(how: str) -> Callable[[], Seen]:
 
             def end() -> float:
                 with pidfds([kernel]) as waiting:
-                    if how == "killed":
-                        os.kill(kernel, signal.SIGKILL)
-                    else:
-                        manager.restart_kernel(now=True)
+                    beside.submit(how, manager)
                     assert select.select(waiting, [], [], PATIENCE)[0]
                     return time.monotonic()
 
-            seconds = max(0.0, gone_after(pids, end))
+            with ThreadPoolExecutor(1) as beside:
+                seconds = gone_after(pids, end)
         finally:
             client.stop_channels()
             manager.shutdown_kernel(now=True)
@@ -372,8 +372,8 @@ FAULTS: list[tuple[str, Callable[[], Seen], int]] = [
     ("stop, while the workers compute", stopped(computing), REPEATS),
     ("stop, and the workers ignore SIGTERM", stopped(stubborn), REPEATS),
     ("the cell is interrupted", interrupted, REPEATS),
-    ("the kernel is restarted", kernel_ends("restarted"), 3),
-    ("the kernel is killed", kernel_ends("killed"), 3),
+    ("the kernel is restarted", kernel_ends(lambda manager: manager.restart_kernel(now=True)), 3),
+    ("the kernel is killed", kernel_ends(lambda manager: manager.signal_kernel(signal.SIGKILL)), 3),
     (
         "the parent is killed, the workers compute",
         parent_dies("computing", "os.kill(os.getpid(), 9)"),
@@ -410,6 +410,7 @@ def tried(fault: Callable[[], Seen], repeats: int) -> tuple[Seen, list[float], s
         seen = fault()
         if seen.seconds is not None:
             taken.append(seen.seconds)
+    gc.collect()
     left = left_since(before, PATIENCE) | (set(os.listdir(tempfile.gettempdir())) - files)
     while (more := descriptors() - open_before) > 0 and not left:
         left = {f"{more} descriptors"}
