@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 
 from ddml_kit.notebook import check
@@ -30,13 +31,13 @@ def test_results_messages_and_bytes_are_observed() -> None:
         return comm.recv(0).value[0] + x
 
     seen = observe_program(program, [1, 20])
-    assert (seen.value, seen.cost, seen.note) == ([None, 21], {"messages": 1, "bytes": 16}, "")
+    assert (seen.value, seen.cost) == ([None, 21], {"message": 1, "byte": 16})
 
 
-@pytest.mark.parametrize("collective", ["all_reduce", "all_gather", "broadcast"])
+@pytest.mark.parametrize("collective", ["all_reduce", "all_gather", "broadcast", "shared"])
 def test_a_collective_is_not_taken_for_an_answer(collective) -> None:
     verdict = judge(TOTAL, lambda comm, x: getattr(comm, collective)(x))
-    assert verdict.state == "wrong"
+    assert verdict.state == "refused"
     assert f"it calls {collective}: use send and recv alone" in verdict.sentence
 
 
@@ -73,6 +74,31 @@ def test_it_is_refused_in_a_strand_that_a_rank_starts() -> None:
     assert verdict.state == "refused"
 
 
+def test_shared_memory_is_no_message_in_a_group_either() -> None:
+    def answer(comm, x):
+        numbers = comm.group(range(comm.size)).shared(np.zeros(comm.size))
+        numbers[comm.rank] = x
+        return by_hand(comm, x)
+
+    verdict = judge(TOTAL, answer)
+    assert verdict.sentence == "it calls shared: use send and recv alone"
+
+
+def test_a_table_of_all_cases_is_no_answer() -> None:
+    table = {len(case.arguments[0]): sum(case.arguments[0]) for case in TOTAL.cases}
+    drawn = TOTAL.drawn(np.random.default_rng(1))
+    table[len(drawn.arguments[0])] = sum(drawn.arguments[0])
+    verdict = judge(TOTAL, lambda comm, x: table[comm.size], seed=1)
+    assert "0 messages: nobody can know the sum with fewer than 2" in verdict.sentence
+
+    def with_messages(comm, x):
+        by_hand(comm, x)
+        return table[comm.size]
+
+    assert judge(TOTAL, with_messages, seed=1), "the table is right for this seed alone"
+    assert judge(TOTAL, with_messages, seed=2).details["input"].startswith("5 ranks")
+
+
 def test_a_deadlock_is_a_sentence_with_the_smallest_case() -> None:
     def answer(comm, x):
         for other in range(comm.size):
@@ -91,7 +117,7 @@ def test_an_error_in_a_rank_names_the_rank_and_the_learner_s_line() -> None:
     def answer(comm, x):
         if comm.rank == 1:
             return x / 0
-        return messages_by_hand(comm, x)
+        return by_hand(comm, x)
 
     verdict = judge(TOTAL, answer)
     assert verdict.sentence == "rank 1 raised an error; the smallest case that shows it:"
@@ -139,7 +165,7 @@ def test_other_right_answers() -> None:
 
     assert judge(TOTAL, through_one)
     assert judge(TOTAL, round_a_ring)
-    assert judge(TOTAL, messages_by_hand)
+    assert judge(TOTAL, by_hand)
 
 
 def test_other_right_answers_for_latency_and_bandwidth() -> None:
@@ -150,7 +176,7 @@ def test_other_right_answers_for_latency_and_bandwidth() -> None:
     assert check.latency_and_bandwidth(answer)
 
 
-def messages_by_hand(comm, x):
+def by_hand(comm, x):
     if comm.rank > 0:
         x += comm.recv(comm.rank - 1).value
     if comm.rank < comm.size - 1:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 State = Literal["right", "wrong", "refused", "not attempted"]
 MARKS = {"right": "✓", "wrong": "✗", "refused": "✗", "not attempted": "○"}
 
@@ -29,14 +31,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Observed:
-    """What an answer did on a case: a value, and what it cost, by the name of the figure.
-
-    note: why a value is not even comparable ("w has to be changed in place"), or nothing.
-    """
+    """What an answer did on a case: a value, and what it cost, by figure ("message": 2)."""
 
     value: Any
     cost: Mapping[str, float] = field(default_factory=dict)
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,14 @@ class Exercise:
     """One exercise.
 
     reference: what is expected, with the answer's parameters. key: the library's function that it
-    rests on; an answer must call neither, and the key's source is the last hint.
-    observe(answer, case): runs the answer on a copy of the case and says what it did.
+    rests on; its source is the last hint, after `key_says`, how it comes to answer this question.
+    An answer calls neither, nor anything else in ddml_kit.training but what the exercise `offers`
+    (to the answer, or to `observe`), nor what it has to do `without`: {function: what instead}.
+    observe(answer, case): runs the answer and says what it did; the case is its own to change.
     hints: from the vaguest to the clearest.
+    drawn: one more case, the largest, with values that nobody can know before.
+    least: figures of the cost of which less than the reference's is wrong as well, and why
+    ({"message": "nobody can know the sum"}). seconds: real, that an answer may take for a case.
     """
 
     name: str
@@ -66,14 +69,23 @@ class Exercise:
     observe: Callable[[Callable[..., Any], Case], Observed]
     hints: Sequence[str]
     mutants: Sequence[Mutant]
+    key_says: str = ""
+    drawn: Callable[[np.random.Generator], Case] | None = None
+    least: Mapping[str, str] = field(default_factory=dict)
+    without: Mapping[Callable[..., Any], str] = field(default_factory=dict)
+    offers: Sequence[Callable[..., Any]] = ()
+    seconds: float = 10.0
 
     def hint(self, step: int) -> str:
         """The step-th hint, from 1; past the last one, the library's own source."""
         if step < 1:
             raise ValueError(f"hints are counted from 1, got {step}")
-        if step <= len(self.hints):
-            return f"Hint {step} of {len(self.hints) + 1}: {self.hints[step - 1]}"
-        return f"The library's own:\n\n{textwrap.dedent(inspect.getsource(self.key))}"
+        last = len(self.hints) + 1
+        if step < last:
+            return f"Hint {step} of {last}: {self.hints[step - 1]}"
+        source = textwrap.dedent(inspect.getsource(self.key))
+        how = f" {self.key_says}" if self.key_says else ""
+        return f"Hint {last} of {last}: the library's own.{how}\n\n{source}"
 
 
 @dataclass(frozen=True)

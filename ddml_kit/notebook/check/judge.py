@@ -2,95 +2,135 @@
 
 from __future__ import annotations
 
+import copy
 import dis
-import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import CodeType, FrameType
+from collections.abc import Callable
+from dataclasses import replace
+from types import CodeType
 from typing import Any
 
 import numpy as np
 
 from ddml_kit.cluster.errors import Deadlock, RankFailed
 from ddml_kit.notebook.check.exercise import Case, Exercise, Observed, Verdict
+from ddml_kit.notebook.check.guard import Refused, Rule, TimeUp, within
+from ddml_kit.notebook.check.words import counted, error_text, line_of, show
 
 
-class Refused(BaseException):
-    """The answer calls a function that it should have written. Not an Exception: none hides it."""
+def judge(exercise: Exercise, answer: Any, seed: int | None = None) -> Verdict:
+    """The verdict on an answer: its value and its cost on each case, smallest first.
 
-
-def judge(exercise: Exercise, answer: Any) -> Verdict:
-    """The verdict on an answer: its value and its cost on each case, smallest first."""
+    seed: of the drawn case; without one it is another each time.
+    """
     if not callable(answer):
         sentence = f"give the check your function, not a {type(answer).__name__}"
         return Verdict(exercise.name, "refused", sentence)
     if is_empty(answer):
         return Verdict(exercise.name, "not attempted", "not attempted yet")
-    reserved = [exercise.reference, exercise.key]
-    if answer in reserved:
-        return Verdict(exercise.name, "refused", f"{_name(answer)} is the library's own")
-    for case in exercise.cases:
-        try:
-            verdict = _on_case(exercise, answer, case, reserved)
-        except KeyboardInterrupt:
-            verdict = Verdict(
-                exercise.name, "wrong", "you stopped it before it ended", {"input": case.shown}
-            )
+    for own in (exercise.reference, exercise.key):
+        if answer is own:
+            return Verdict(exercise.name, "refused", f"{_name(own)} is the library's own")
+    cases = list(exercise.cases)
+    if exercise.drawn is not None:
+        cases.append(exercise.drawn(np.random.default_rng(seed)))
+    costs = False
+    for case in cases:
+        expected = observed(exercise, exercise.reference, case)
+        costs = costs or bool(expected.cost)
+        verdict = _in_time(exercise, answer, case, expected)
         if verdict is not None:
             return verdict
-    n = len(exercise.cases)
-    return Verdict(exercise.name, "right", f"right on {n} case{'s' * (n > 1)}, at the right cost")
+    sentence = f"right on {counted(len(cases), 'case')}" + ", at the right cost" * costs
+    return Verdict(exercise.name, "right", sentence)
+
+
+def observed(exercise: Exercise, answer: Callable[..., Any], case: Case) -> Observed:
+    """What an answer does on a copy of a case, which stays as it is for the next."""
+    return exercise.observe(answer, replace(case, arguments=copy.deepcopy(case.arguments)))
+
+
+def _in_time(
+    exercise: Exercise, answer: Callable[..., Any], case: Case, expected: Observed
+) -> Verdict | None:
+    """What is wrong with the answer on one case, that it takes too long included, or None."""
+    try:
+        return within(exercise.seconds, lambda: _on_case(exercise, answer, case, expected))
+    except KeyboardInterrupt:
+        sentence = "you stopped it before it ended"
+        return Verdict(exercise.name, "wrong", sentence, {"input": case.shown})
+    except TimeUp as error:
+        why, got = f"not done after {exercise.seconds:g} s", f"nothing yet{line_of(error)}"
+    except BaseException as error:  # of what it returned or raised, when that is to be shown
+        why, got = "it raised an error", type(error).__name__
+    return _wrong(exercise, case, why, show(expected.value), got)
 
 
 def _on_case(
-    exercise: Exercise, answer: Callable[..., Any], case: Case, reserved: Sequence[Callable]
+    exercise: Exercise, answer: Callable[..., Any], case: Case, expected: Observed
 ) -> Verdict | None:
     """What is wrong with the answer on one case, or None."""
-    expected = exercise.observe(exercise.reference, case)
+
+    def attempt() -> tuple[Observed, bool, str]:
+        """All that runs code of the learner's, as comparing what was returned may do."""
+        got = observed(exercise, answer, case)
+        return got, same(got.value, expected.value), show(got.value)
+
     try:
-        with _refusing(reserved):
-            got = exercise.observe(answer, case)
-    except Refused as error:
-        return Verdict(exercise.name, "refused", str(error))
-    except Deadlock as error:
-        return _wrong(exercise, case, "it never ends", expected, str(error))
-    except Exception as error:
-        cause = error.__cause__ if isinstance(error, RankFailed) and error.__cause__ else error
-        if isinstance(cause, NotImplementedError):
-            return Verdict(exercise.name, "not attempted", "not attempted yet")
-        who = f"rank {error.rank}" if isinstance(error, RankFailed) else "it"
-        return _wrong(exercise, case, f"{who} raised an error", expected, _sentence(cause))
-    if got.note:
-        return _wrong(exercise, case, got.note, expected, show(got.value))
-    if not same(got.value, expected.value):
-        return _wrong(exercise, case, "not the expected answer", expected, show(got.value))
+        got, agrees, shown = _rule(exercise).watch(attempt)
+    except (KeyboardInterrupt, TimeUp):
+        raise
+    except BaseException as error:
+        return _failed(exercise, case, error, show(expected.value))
+    if not agrees:
+        return _wrong(exercise, case, "not the expected answer", show(expected.value), shown)
     for figure, allowed in expected.cost.items():
         spent = got.cost.get(figure, 0)
         if spent > allowed:
-            return Verdict(
-                exercise.name,
-                "wrong",
-                "the answer is right, but it costs too much",
-                {
-                    "input": case.shown,
-                    "expected": f"{allowed:,g} {figure}",
-                    "got": f"{spent:,g} {figure}",
-                },
-            )
+            why = "the answer is right, but it costs too much"
+        elif spent < allowed and figure in exercise.least:
+            why = f"{counted(spent, figure)}: {exercise.least[figure]} with fewer than {allowed:,g}"
+        else:
+            continue
+        return _wrong(exercise, case, why, counted(allowed, figure), counted(spent, figure))
     return None
 
 
-def _wrong(exercise: Exercise, case: Case, why: str, expected: Observed, got: str) -> Verdict:
-    details = {"input": case.shown, "expected": show(expected.value), "got": got}
+def _failed(exercise: Exercise, case: Case, error: BaseException, expects: str) -> Verdict:
+    """The verdict on an answer that has ended with an error."""
+    if isinstance(error, Refused):
+        return Verdict(exercise.name, "refused", str(error))
+    if isinstance(error, Deadlock):
+        return _wrong(exercise, case, "it never ends", expects, str(error))
+    who, cause = "it", error
+    if isinstance(error, RankFailed):
+        who, cause = f"rank {error.rank}", error.__cause__ or error
+    if isinstance(cause, NotImplementedError):
+        return Verdict(exercise.name, "not attempted", "not attempted yet")
+    return _wrong(exercise, case, f"{who} raised an error", expects, error_text(cause))
+
+
+def _wrong(exercise: Exercise, case: Case, why: str, expects: str, got: str) -> Verdict:
+    details = {"input": case.shown, "expected": expects, "got": got}
     return Verdict(exercise.name, "wrong", f"{why}; the smallest case that shows it:", details)
+
+
+def _rule(exercise: Exercise) -> Rule:
+    """What an answer may not call: the answers, and what the exercise has it do without."""
+    reserved = {
+        own: f"it calls {_name(own)}, which is the library's own"
+        for own in (exercise.reference, exercise.key)
+    }
+    for function, instead in exercise.without.items():
+        reserved[function] = f"it calls {function.__name__}: {instead}"
+    return Rule(reserved, exercise.offers)
 
 
 def same(a: Any, b: Any) -> bool:
     """Whether two values agree: numbers and arrays to rounding and in shape, the rest by ==."""
-    if isinstance(b, tuple | list):
-        return isinstance(a, tuple | list) and len(a) == len(b) and all(map(same, a, b))
     try:
+        if isinstance(b, tuple | list):
+            is_list = isinstance(a, tuple | list | np.ndarray)
+            return is_list and len(a) == len(b) and all(map(same, a, b))
         x, y = np.asarray(a), np.asarray(b)
         if x.shape != y.shape:
             return False
@@ -101,52 +141,17 @@ def same(a: Any, b: Any) -> bool:
         return False
 
 
-def show(value: Any) -> str:
-    """A value as a learner reads it: short, arrays with a few digits."""
-    if isinstance(value, np.ndarray):
-        return np.array2string(value, precision=4, threshold=20, edgeitems=3, separator=", ")
-    text = repr(value)
-    return text if len(text) <= 300 else text[:297] + "..."
-
-
 def is_empty(answer: Callable[..., Any]) -> bool:
-    """Whether a function has no body but a docstring, `...` or `pass`."""
-    code = getattr(answer, "__code__", None)
+    """Whether a function has no body but a docstring, `...`, `pass` or `return None`."""
+    try:
+        code = getattr(answer, "__code__", None)
+    except Exception:
+        return False
     if not isinstance(code, CodeType):
         return False
     steps = [(step.opname, step.argval) for step in dis.get_instructions(code)]
     return all(name in ("RESUME", "NOP", "RETURN_VALUE") or value is None for name, value in steps)
 
 
-@contextmanager
-def _refusing(reserved: Sequence[Callable]) -> Iterator[None]:
-    """Refused is raised as soon as one of these functions is called, in a simulated rank too.
-
-    The ranks of a simulation run as greenlets of this thread and are profiled with it. So the
-    profile function belongs around the whole run: set inside a rank, it would be taken off by the
-    one that ends first, while the others are still at work.
-    """
-    codes = {function.__code__: function for function in reserved if hasattr(function, "__code__")}
-
-    def profile(frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call" and frame.f_code in codes:
-            raise Refused(f"it calls {_name(codes[frame.f_code])}, which is the library's own")
-
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
-        yield
-    finally:
-        sys.setprofile(before)
-
-
-def _name(function: Callable) -> str:
+def _name(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}"
-
-
-def _sentence(error: BaseException) -> str:
-    """The error with the learner's line that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    last = next((f for f in reversed(frames) if "ddml_kit" not in f.filename), None)
-    where = f"  (line {last.lineno}: {last.line})" if last and last.line else ""
-    return f"{type(error).__name__}: {error}{where}"

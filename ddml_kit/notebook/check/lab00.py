@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.notebook.check.exercise import Case, Exercise, Mutant, Observed
-from ddml_kit.notebook.check.program import observe_program
+from ddml_kit.notebook.check.program import SEND_AND_RECV_ALONE, observe_program
+from ddml_kit.notebook.check.words import counted
 from ddml_kit.training.calibration import fit
 from ddml_kit.training.messages import total
 
@@ -59,9 +62,10 @@ LATENCY_AND_BANDWIDTH = Exercise(
         "Two times, two unknowns. What do you get if you subtract one time from the other?",
         "The latency is in both times, so the difference is that of the bytes: "
         "t1 - t0 = (m1 - m0) / beta.",
-        "With beta known, the first message tells the latency: alpha = t0 - m0 / beta. "
-        "The library's way is for any number of messages:",
+        "With beta known, the first message tells the latency: alpha = t0 - m0 / beta.",
     ],
+    key_says="It is for two messages and more, whose times contradict each other. Two fit exactly: "
+    "slope = (t1 - t0) / (m1 - m0), from which beta = 1 / slope and alpha = t0 - m0 * slope.",
     mutants=[
         Mutant(_no_latency, "(1.0, 500.0)"),
         Mutant(_seconds_a_byte, "(1.0, 0.001)"),
@@ -75,8 +79,12 @@ def _observe_total(answer: Callable[..., Any], case: Case) -> Observed:
 
 
 def _total_case(*values: int) -> Case:
-    ranks = "1 rank" if len(values) == 1 else f"{len(values)} ranks"
+    ranks = counted(len(values), "rank")
     return Case(f"{ranks}, with x = {', '.join(map(str, values))}", (values,))
+
+
+def _drawn_total(rng: np.random.Generator) -> Case:
+    return _total_case(*rng.integers(2, 1000, 5).tolist())
 
 
 def _stub_total(comm: Comm, x: float) -> float: ...  # type: ignore[empty-body]
@@ -133,6 +141,24 @@ def _beyond_the_last(comm: Comm, x: float) -> float:
     return comm.recv(comm.rank + 1).value
 
 
+def _known_by_heart(comm: Comm, x: float) -> float:
+    return {1: 7, 2: 11, 3: 111}[comm.size]
+
+
+def _known_by_heart_with_messages(comm: Comm, x: float) -> float:
+    if comm.rank > 0:
+        comm.send(x, 0)
+        comm.send(x, 0)
+    return {1: 7, 2: 11, 3: 111}.get(comm.size, 0)
+
+
+def _shared_memory(comm: Comm, x: float) -> float:
+    numbers = comm.shared(np.zeros(comm.size))
+    numbers[comm.rank] = x
+    comm.work(1.0)
+    return float(numbers.sum())
+
+
 def _a_collective(comm: Comm, x: float) -> float:
     return sum(comm.all_gather(x))
 
@@ -144,7 +170,10 @@ TOTAL = Exercise(
     reference=total,
     key=total,
     stub=_stub_total,
-    cases=[_total_case(7), _total_case(1, 10), _total_case(1, 10, 100), _total_case(5, 4, 3, 2, 1)],
+    cases=[_total_case(7), _total_case(1, 10), _total_case(1, 10, 100)],
+    drawn=_drawn_total,
+    least={"message": "nobody can know the sum"},
+    without=SEND_AND_RECV_ALONE,
     observe=_observe_total,
     hints=[
         "Think of the ranks as people in a line. What does the first one say to the second?",
@@ -160,6 +189,9 @@ TOTAL = Exercise(
         Mutant(_twice_round, "0 messages"),
         Mutant(_everyone_to_everyone, "6 messages"),
         Mutant(_all_numbers_travel, "24 bytes"),
-        Mutant(_a_collective, "use send and recv alone"),
+        Mutant(_a_collective, "it calls all_gather: use send and recv alone"),
+        Mutant(_shared_memory, "it calls shared: use send and recv alone"),
+        Mutant(_known_by_heart, "0 messages: nobody can know the sum with fewer than 2"),
+        Mutant(_known_by_heart_with_messages, "5 ranks, with x = "),
     ],
 )

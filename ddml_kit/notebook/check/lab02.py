@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ddml_kit.notebook.check.exercise import Case, Exercise, Mutant, Observed
-from ddml_kit.notebook.check.recorded import Recorded
+from ddml_kit.notebook.check.written import coordinates_written
 from ddml_kit.problems.sparse import Sparse
 from ddml_kit.training.hogwild import staleness
 
@@ -18,10 +19,10 @@ def sparse_update(w: np.ndarray, gradient: Sparse, lr: float) -> None:
 
 
 def _observe_update(answer: Callable[..., Any], case: Case) -> Observed:
+    again = copy.deepcopy(case.arguments)
     w, gradient, lr = case.arguments
-    recorded = Recorded.of(w)
-    answer(recorded, gradient, lr)
-    return Observed(recorded.view(np.ndarray), {"coordinates written": int(recorded.written.sum())})
+    answer(w, gradient, lr)
+    return Observed(w, {"coordinate written": coordinates_written(answer, *again)})
 
 
 def _update_case(w: list[float], indices: list[int], values: list[float], lr: float) -> Case:
@@ -35,6 +36,12 @@ def _stub_update(w: np.ndarray, gradient: Sparse, lr: float) -> None: ...
 
 def _dense_write(w: np.ndarray, gradient: Sparse, lr: float) -> None:
     w -= lr * gradient.dense(len(w))
+
+
+def _dense_copy(w: np.ndarray, gradient: Sparse, lr: float) -> None:
+    new = w.copy()
+    new[gradient.indices] -= lr * gradient.values
+    np.copyto(w, new)
 
 
 def _not_in_place(w: np.ndarray, gradient: Sparse, lr: float) -> np.ndarray:
@@ -70,8 +77,10 @@ SPARSE_UPDATE = Exercise(
         "A Sparse has two arrays of one length: indices, and the values at them.",
         "NumPy takes an array of indices: w[indices] reads those coordinates, and can be assigned.",
     ],
+    key_says="It is called with w and -lr.",
     mutants=[
         Mutant(_dense_write, "3 coordinates written"),
+        Mutant(_dense_copy, "3 coordinates written"),
         Mutant(_not_in_place, "not the expected answer"),
         Mutant(_uphill, "not the expected answer"),
         Mutant(_no_step_size, "not the expected answer"),
@@ -82,7 +91,7 @@ SPARSE_UPDATE = Exercise(
 
 def _observe_staleness(answer: Callable[..., Any], case: Case) -> Observed:
     before, after, rank = case.arguments
-    return Observed(answer(before.copy(), after.copy(), rank))
+    return Observed(answer(before, after, rank))
 
 
 def _staleness_case(before: list[int], after: list[int], rank: int) -> Case:
@@ -119,6 +128,7 @@ STALENESS = Exercise(
     ],
     observe=_observe_staleness,
     hints=[
+        "Take three workers, and write the two arrays down.",
         "after - before tells how many updates each rank made in between.",
         "Your own update is among them.",
     ],
