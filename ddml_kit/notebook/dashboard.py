@@ -11,6 +11,7 @@ from IPython import get_ipython
 from ddml_kit.cluster.run import Running
 from ddml_kit.notebook.knobs import Knob
 from ddml_kit.notebook.panel import Panel, Plan
+from ddml_kit.notebook.predict import Question
 
 # The dashboards of each cell, with the execution that made them: a cell that is run again ends its
 # former ones. Nothing else outlives the cell's own variables to know of them.
@@ -29,6 +30,7 @@ def dashboard(
     steps: Callable[..., int] | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     label: Callable[..., str] | None = None,
+    predicted: Question | Sequence[Question] = (),
 ) -> Panel:
     """A panel with knobs, run and stop, the answers in large figures, curves and a timeline.
 
@@ -42,9 +44,12 @@ def dashboard(
     steps(...): how many snapshots a run offers, for the progress bar.
     presets: name -> settings that lead to a surprise; the other knobs go to their first values.
     label(...): a run in the legend; without it the knobs in which the runs kept differ.
+    predicted: a question, or a number's and a curve's. What was said stands after the first answer;
+    a curve is dotted over the axis that it was asked for. Both are read at the next run.
     """
+    asked = (predicted,) if isinstance(predicted, Question) else predicted
     panel = Panel(
-        Plan(launch, knobs, curve, value, target, log, answers, steps, presets or {}, label)
+        Plan(launch, knobs, curve, value, target, log, answers, steps, presets or {}, label, asked)
     )
     _end_former(panel)
     return panel

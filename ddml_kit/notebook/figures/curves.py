@@ -8,13 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from ddml_kit.cluster.run import Badge, Curve
 from ddml_kit.notebook.figures import style
 from ddml_kit.notebook.figures.figure import Figure
-from ddml_kit.notebook.units import count_text, first_below, seconds_text, unit_for
+from ddml_kit.notebook.units import count_text, first_below, number_text, seconds_text, unit_for
 
 Over = Literal["seconds", "steps"]
+PREDICTION = "your prediction"
+DOTTED = {"color": style.BLACK, "dash": "dot"}
 
 
 def curves(
@@ -26,10 +29,12 @@ def curves(
     target: float | None = None,
     log: bool = True,
     until: float = 0.0,
+    predicted: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Figure:
     """Curves by label. value: what they show; badge: where they ran; target: a level to reach.
 
-    until: seconds that the axis reaches at least.
+    until: seconds that the axis reaches at least. predicted: x, in seconds or steps as the axis
+    is, and y of a curve that was predicted; it is dotted.
     """
     if over not in ("seconds", "steps"):
         raise ValueError(f'over must be "seconds" or "steps", got {over!r}')
@@ -41,14 +46,20 @@ def curves(
     if over == "seconds":
         x_title = f"{unit.name} ({where})" if where else unit.name
         last = longest * unit.scale
+    foreseen = [np.asarray(predicted[1], np.float64)] if predicted else []
+    x_predicted = np.asarray(predicted[0] if predicted else [], np.float64)
+    if over == "seconds":
+        x_predicted = x_predicted * unit.scale
+    last = max([last, *x_predicted])
+    heights = [curve.value for curve in shown] + foreseen
     plot = go.Figure(
         layout={
             "template": style.TEMPLATE,
             "height": 320,
-            "showlegend": len(curves) > 1,
+            "showlegend": len(curves) + len(foreseen) > 1,
             "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
             "xaxis": {"title": {"text": x_title}, "range": [0, last * 1.02 or 1]},
-            "yaxis": {"title": {"text": value}, **_value_axis(shown, target, log)},
+            "yaxis": {"title": {"text": value}, **_value_axis(heights, target, log)},
         }
     )
     for k, (label, curve) in enumerate(curves.items()):
@@ -59,6 +70,8 @@ def curves(
             mode="lines" if len(curve.value) > 1 else "markers",
             line={**style.line(k), "width": 2.5},
         )
+    for y in foreseen:
+        plot.add_trace(prediction(x_predicted, y))
     if target is not None:
         plot.add_hline(
             target,
@@ -71,14 +84,25 @@ def curves(
             },
         )
     words = [_words(label, curve, value, target) for label, curve in curves.items()]
+    words += [prediction_in_words(*predicted, over)] if predicted else []
     return Figure(plot, " ".join(words), where)
 
 
-def _value_axis(shown: Sequence[Curve], target: float | None, log: bool) -> dict[str, Any]:
+def prediction(x: ArrayLike, y: ArrayLike) -> go.Scatter:
+    """A curve that was predicted, dotted, to be laid over what happened."""
+    return go.Scatter(x=x, y=y, name=PREDICTION, mode="lines", line={**DOTTED, "width": 2.5})
+
+
+def prediction_in_words(x: Sequence[float], y: Sequence[float], over: str = "") -> str:
+    """Where a predicted curve starts and ends."""
+    unit = f" {over}" if over else ""
+    (first, *_, last), (start, *_, end) = ([number_text(v) for v in values] for values in (x, y))
+    return f"**{PREDICTION}**: from {start} at {first}{unit} to {end} at {last}{unit}."
+
+
+def _value_axis(heights: Sequence[np.ndarray], target: float | None, log: bool) -> dict[str, Any]:
     """Type, range and ticks of the axis, so that all finite values and the target are seen."""
-    values = np.concatenate(
-        [c.value for c in shown] + [np.array([] if target is None else [target])]
-    )
+    values = np.concatenate([*heights, np.array([] if target is None else [target])])
     values = values[np.isfinite(values) & ((values > 0) | (not log))]
     if not len(values):
         return {"type": "log" if log else "linear"}

@@ -16,7 +16,8 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
-let made = 0; // for ids that no other dashboard of the page has
+// For ids that nothing else on the page has; each widget has an instance of this module of its own.
+const unique = () => `ddml-${window.ddmlMade = (window.ddmlMade ?? 0) + 1}`;
 
 // ---------------------------------------------------------------- knobs
 // Each maker returns [nodes for a row, function that shows a value].
@@ -164,7 +165,7 @@ function plot(holder, ready) {
 
 function render({ model, el }) {
   const spec = model.get("spec");
-  const id = `ddml-${++made}`;
+  const id = unique();
   let settings = {};
   const press = (name, more = {}) => model.send({ press: name, settings, ...more });
 
@@ -204,6 +205,7 @@ function render({ model, el }) {
 
   const answers = element("dl", { class: "answers", "aria-live": "polite" });
   const badge = element("span", { class: "badge", hidden: true });
+  const dotted = element("span", { class: "dotted", hidden: true });
   const [over, showOver] = segments(
     "axis of the curves", `${id}-over`, ["seconds", "steps"], (axis) => press("over", { axis }));
   const curveHolder = element("div", { class: "plot", role: "img" });
@@ -211,7 +213,7 @@ function render({ model, el }) {
   const timelineHolder = element("div", { class: "plot", role: "img", hidden: true });
   const main = element("div", { class: "graphs" },
     answers,
-    element("div", { class: "bar" }, element("h4", {}, spec.value), badge, over),
+    element("div", { class: "bar" }, element("h4", {}, spec.value), badge, dotted, over),
     curveHolder, caption, timelineHolder);
 
   el.append(element("div", { class: "ddml-dashboard" },
@@ -260,6 +262,10 @@ function render({ model, el }) {
     badge.textContent = state.badge;
     badge.hidden = !state.badge;
     showOver(state.over);
+    dotted.hidden = !state.dotted;
+    if (state.dotted) dotted.replaceChildren(swatch(state.dotted.line), state.dotted.label);
+    // What changes many times a second is not read out; what a run came to is.
+    for (const place of [answers, status]) place.setAttribute("aria-live", state.busy ? "off" : "polite");
     if (changed("alert", state.alert)) showAlert(state.alert);
     if (changed("answers", state.answers)) {
       answers.replaceChildren(...state.answers.map(([name, text]) =>
@@ -281,7 +287,10 @@ function render({ model, el }) {
   function showRuns(all, number) {
     runs.hidden = !all.length;
     const grown = all.length > list.children.length;
-    list.replaceChildren(...all.map((kept) => element("li", { class: kept.drawn ? "" : "elsewhere" },
+    const refocus = focused();
+    list.replaceChildren(...all.map((kept) => element("li", {
+      class: kept.drawn ? "" : "elsewhere", "data-number": kept.number,
+    },
       element("button", {
         class: "kept", "aria-pressed": String(kept.number === number),
         onclick: () => press("show", { number: kept.number }),
@@ -293,10 +302,26 @@ function render({ model, el }) {
         class: "remove", "aria-label": `remove ${kept.label}`,
         onclick: () => press("remove", { number: kept.number }),
       }, "×"))));
+    refocus();
     if (grown) list.scrollTop = list.scrollHeight;
     const shown = all.find((kept) => kept.number === number);
     caption.replaceChildren(...(shown
       ? [swatch(shown.line), element("h4", {}, `What the workers did: ${shown.label}`)] : []));
+  }
+
+  // What gives the focus back to the button of the list that has it now, or had, if it is gone, to
+  // its neighbour's; the list is made anew meanwhile.
+  function focused() {
+    const button = list.getRootNode().activeElement;
+    const item = list.contains(button) ? button.closest("li") : null;
+    if (!item) return () => {};
+    const selector = `button.${button.classList[0]}`, number = item.dataset.number;
+    const place = [...list.children].indexOf(item);
+    return () => {
+      const same = list.querySelector(`li[data-number="${number}"]`);
+      const next = same ?? list.children[Math.min(place, list.children.length - 1)];
+      (next?.querySelector(selector) ?? run).focus();
+    };
   }
 
   const showCurve = paced(() => {

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ddml_kit.cluster.run import Curve, Run, Running, human_bytes
+from ddml_kit.notebook import predict
+from ddml_kit.notebook.figures.curves import Over
 from ddml_kit.notebook.knobs import Knob, differing, settle
 from ddml_kit.notebook.units import count_text, seconds_to
 
@@ -31,6 +33,7 @@ class Plan:
     steps: Callable[..., int] | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     label: Callable[..., str] | None = None
+    predicted: Sequence[predict.Question] = ()
 
     def __post_init__(self) -> None:
         names = [knob.name for knob in self.knobs]
@@ -56,6 +59,12 @@ class Plan:
                 self.settle(settings)
             except ValueError as error:
                 raise ValueError(f"preset {preset!r}: {error}") from None
+        for question in self.predicted:
+            if isinstance(question, predict.Curve) and question.axis is None:
+                raise ValueError(
+                    f"predicted: the curve {question.name!r} needs an axis to be drawn on, "
+                    'axis="seconds" or axis="steps", got None'
+                )
 
     def settle(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """A setting for each knob; raises ValueError for what no knob takes."""
@@ -91,6 +100,15 @@ class Plan:
         if self.label is None:
             return differing(self.knobs, settings) if settings else []
         return [self._call(self.label, one, "label", 0) for one in settings]
+
+    def said(self) -> str:
+        """What was predicted by now as a number or an option, with its unit; or nothing."""
+        return next(filter(None, (question.in_words() for question in self.predicted)), "")
+
+    def line(self, over: Over) -> tuple[Sequence[float], Sequence[float]] | None:
+        """The curve that was predicted by now over this axis, x and y."""
+        lines = (question.line(over) for question in self.predicted)
+        return next((line for line in lines if line), None)
 
     def _chosen(
         self, function: Callable[..., Any], settings: Mapping[str, Any], what: str, own: int

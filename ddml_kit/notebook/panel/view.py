@@ -9,7 +9,7 @@ from typing import Any
 
 from ddml_kit.cluster.run import Curve, Run
 from ddml_kit.notebook.figures import Figure, curves, style, timeline
-from ddml_kit.notebook.figures.curves import Over
+from ddml_kit.notebook.figures.curves import DOTTED, PREDICTION, Over
 from ddml_kit.notebook.knobs import Choice, Knob, Slider
 from ddml_kit.notebook.panel.plan import Plan
 from ddml_kit.notebook.panel.runs import Kept, unique
@@ -74,8 +74,9 @@ def curves_of(
         target=plan.target,
         log=plan.log,
         until=until,
+        predicted=plan.line(over),
     )
-    for trace, kept in zip(figure.plot.data, seen, strict=True):
+    for trace, kept in zip(figure.plot.data[: len(seen)], seen, strict=True):
         trace.line = {**style.line(kept.number), "width": 3.5 if kept is shown else 2}
     # The page has the legend and the name of the values; a zoom outlives a new run.
     figure.plot.update_layout(showlegend=False, uirevision=over, yaxis_title=None)
@@ -122,14 +123,18 @@ def state(
     """Everything on the page but the figures. answers: in place of those of the run shown."""
     if answers is None:
         answers = (shown.answers or so_far(plan, shown.curve)) if shown else {}
+    told = list(answers.items())
+    if told and (said := plan.said()):
+        told.insert(1, ("you said", said))
     return {
         "busy": busy,
         "status": status,
         "progress": progress,
         "alert": alert,
-        "answers": list(answers.items()),
+        "answers": told,
         "badge": style.badge_text(shown.run) if shown and not busy else "",
         "over": over,
+        "dotted": {"label": PREDICTION, "line": DOTTED} if plan.line(over) else None,
         "shown": shown.number if shown else None,
         "runs": legend(plan, runs, shown, over),
     }

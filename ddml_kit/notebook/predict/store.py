@@ -23,16 +23,23 @@ class Row(NamedTuple):
 
 
 def read(path: Path = FILE) -> dict[str, Any]:
-    """The predictions by question; {} if there are none. Raises ValueError for another file."""
-    if not path.exists():
-        return {}
+    """The predictions by question; {} if there are none.
+
+    Raises ValueError for a file of something else, OSError for one that can't be read.
+    """
     try:
         said = json.loads(path.read_text(encoding="utf8"))
+    except FileNotFoundError:
+        return {}
     except ValueError as error:
-        raise ValueError(f"{path} does not hold predictions: {error}") from error
+        raise ValueError(_other(path, str(error))) from error
     if not isinstance(said, dict):
-        raise ValueError(f"{path} does not hold predictions: a {type(said).__name__}, not a table")
+        raise ValueError(_other(path, f"a {type(said).__name__}, not a table"))
     return said
+
+
+def _other(path: Path, found: str) -> str:
+    return f"{path} does not hold predictions: {found}; delete it to begin anew"
 
 
 def write(question: str, value: Any, path: Path = FILE) -> None:
