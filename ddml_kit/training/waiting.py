@@ -1,0 +1,143 @@
+"""When a worker may go on: the policies of a parameter server.
+
+Sources: L. G. Valiant, "A Bridging Model for Parallel Computation", CACM 33(8), 1990 (BSP);
+J. Dean et al., "Large Scale Distributed Deep Networks", NIPS 2012 (ASP); Q. Ho et al., "More
+Effective Distributed ML via a Stale Synchronous Parallel Parameter Server", NIPS 2013, section 3
+(SSP); J. Zhang et al., "An Adaptive Synchronous Parallel Strategy for Distributed Machine
+Learning", IEEE Access 6, 2018 (AdaptiveSSP); J. Chen, X. Pan, R. Monga, S. Bengio,
+R. Jozefowicz, "Revisiting Distributed Synchronous SGD", arXiv 1604.00981 (BackupWorkers).
+
+A worker's clock is the number of its gradients that have been pushed. Clock c may start when the
+policy lets it: the server holds back the model that the worker has asked for. Departure of
+AdaptiveSSP: the paper measures how busy a machine is from outside; here it is the time between two
+gradients of a worker.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Progress:
+    """What a server knows of the workers that take part.
+
+    clocks: of each, by its number. seconds: what its last clock took, where that is known.
+    rounds: complete ones, whose gradients are in the model.
+    """
+
+    clocks: dict[int, int]
+    seconds: dict[int, float] = field(default_factory=dict)
+    rounds: int = 0
+
+    def ahead(self, clock: int) -> int:
+        """How far this clock is ahead of the slowest worker's."""
+        return clock - min(self.clocks.values(), default=clock)
+
+
+class Waiting(ABC):
+    """A policy. by_round: gradients of a clock are folded in together, in the order of workers;
+    otherwise each as it arrives. late: how many gradients of a round may be missing.
+    """
+
+    by_round = False
+    late = 0
+    cancel = False
+
+    @abstractmethod
+    def lets_go(self, worker: int, clock: int, progress: Progress) -> bool:
+        """Whether this worker may have the model and begin this clock."""
+
+    def check(self, workers: int) -> None:
+        """Raises ValueError if the policy can't be met by so many workers."""
+        if not 0 <= self.late < workers:
+            raise ValueError(
+                f"fewer workers may be late than there are, got late={self.late} of {workers}"
+            )
+
+
+@dataclass(frozen=True)
+class BSP(Waiting):
+    """Bulk-synchronous: a clock begins when the gradients of all workers before it are in."""
+
+    by_round = True
+
+    def lets_go(self, worker: int, clock: int, progress: Progress) -> bool:
+        return progress.rounds >= clock
+
+
+@dataclass(frozen=True)
+class ASP(Waiting):
+    """Asynchronous: nobody waits."""
+
+    def lets_go(self, worker: int, clock: int, progress: Progress) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class SSP(Waiting):
+    """Stale-synchronous: nobody is more than `staleness` clocks ahead of the slowest.
+
+    by_round: fold by clock and worker rather than as gradients arrive; SSP(0) is then BSP to the
+    bit. With staleness math.inf it is ASP.
+    """
+
+    staleness: float
+    by_round: bool = False  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        if not self.staleness >= 0:
+            raise ValueError(f"SSP needs staleness >= 0, got {self.staleness}")
+
+    def lets_go(self, worker: int, clock: int, progress: Progress) -> bool:
+        return progress.ahead(clock) <= self.staleness
+
+
+@dataclass(frozen=True)
+class AdaptiveSSP(Waiting):
+    """Each worker's bound follows its speed: it may be ahead of the slowest by as many clocks as it
+    makes while the slowest makes `least`, and by `most` at the utmost.
+    """
+
+    least: int = 1
+    most: int = 16
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.most:
+            raise ValueError(
+                f"AdaptiveSSP needs 1 <= least <= most, got least={self.least}, most={self.most}"
+            )
+
+    def lets_go(self, worker: int, clock: int, progress: Progress) -> bool:
+        return progress.ahead(clock) <= self.bound(worker, progress.seconds)
+
+    def bound(self, worker: int, seconds: Mapping[int, float]) -> int:
+        """How far this worker may be ahead, given what everyone's last clock took."""
+        if seconds.get(worker, 0.0) <= 0:
+            return self.least
+        ratio = max(seconds.values()) / seconds[worker]
+        return min(self.most, math.floor(self.least * ratio))
+
+
+@dataclass(frozen=True)
+class BackupWorkers(Waiting):
+    """Synchronous with `late` workers to spare: a round is complete without its last gradients.
+
+    cancel: the late ones are told to drop their work; otherwise they finish it, and it is not
+    used.
+    """
+
+    late: int  # type: ignore[misc]
+    cancel: bool = True
+
+    by_round = True
+
+    def __post_init__(self) -> None:
+        if self.late < 0:
+            raise ValueError(f"BackupWorkers needs late >= 0, got {self.late}")
+
+    def lets_go(self, worker: int, clock: int, progress: Progress) -> bool:
+        return progress.rounds >= clock
