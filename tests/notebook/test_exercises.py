@@ -241,6 +241,14 @@ def test_an_update_is_watched_without_a_trace(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == "w has 1\nw has 3\nw has 5\n"
 
 
+def test_an_update_that_is_careful_about_its_numbers_is_right() -> None:
+    def careful(w, g, lr):
+        assert np.isfinite(w).all(), "the other worker's numbers are none"
+        in_place(w, g, lr)
+
+    assert check.sparse_update(careful)
+
+
 def test_coordinates_written_are_counted() -> None:
     def beside(w, g, lr):
         w[g.indices] -= lr * g.values

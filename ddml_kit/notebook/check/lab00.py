@@ -64,7 +64,7 @@ LATENCY_AND_BANDWIDTH = Exercise(
         "t1 - t0 = (m1 - m0) / beta.",
         "With beta known, the first message tells the latency: alpha = t0 - m0 / beta.",
     ],
-    key_says="It is for two messages and more, whose times contradict each other. Two fit exactly: "
+    key_says="It takes more messages than two, whose times contradict each other. Two fit exactly: "
     "slope = (t1 - t0) / (m1 - m0), from which beta = 1 / slope and alpha = t0 - m0 * slope.",
     mutants=[
         Mutant(_no_latency, "(1.0, 500.0)"),
