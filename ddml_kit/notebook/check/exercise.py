@@ -77,7 +77,7 @@ class Exercise:
     seconds: float = 10.0
 
     def hint(self, step: int) -> str:
-        """The step-th hint, from 1; the last one, for any step past it too, is the library's source."""
+        """The step-th hint, from 1; the last one, again and again, is the library's source."""
         if step < 1:
             raise ValueError(f"hints are counted from 1, got {step}")
         last = len(self.hints) + 1
