@@ -39,6 +39,10 @@ class Endpoint(ABC):
     sent. `members` are a communicator's world ranks in its own order; a fold goes in that order,
     and collectives are matched by (context, the count of this rank's collectives in it).
     Arguments have been checked by `Comm`; values have not.
+
+    Every call raises Stopped once the run is to end. A collective raises ValueError with
+    `errors.mismatch` where members make different calls, on all of them that wait or come later,
+    and RankFailed if a member that is needed died before it came.
     """
 
     rank: int
@@ -46,10 +50,18 @@ class Endpoint(ABC):
     seed: int
 
     @abstractmethod
-    def send(self, value: Any, dest: int, tag: int, context: int) -> None: ...
+    def send(self, value: Any, dest: int, tag: int, context: int) -> None:
+        """Copy `value` now and have it travel to `dest`; never waits. TypeError if it can't."""
 
     @abstractmethod
-    def recv(self, source: int, tag: int, context: int, timeout: float | None) -> Message: ...
+    def recv(
+        self, source: int, tag: int, members: Sequence[int], context: int, timeout: float | None
+    ) -> Message:
+        """The first message that fits, as it was sent and the caller's own; waits for it.
+
+        source, tag: may be ANY. Raises Timeout after `timeout` seconds; RankFailed once none can
+        come any more, because `source` is dead, or for ANY all members but this rank.
+        """
 
     @abstractmethod
     def all_reduce(
@@ -60,37 +72,58 @@ class Endpoint(ABC):
         context: int,
         out: np.ndarray | None,
     ) -> np.ndarray:
-        """x is C-contiguous, at least one-dimensional; the result is writable and the caller's."""
+        """The fold of the members' x from the left, in `out` or in a new array like x.
+
+        x is C-contiguous, at least one-dimensional, and may be `out`; shape and dtype are part of
+        the call. The result is writable and the caller's.
+        """
 
     @abstractmethod
-    def all_gather(self, value: Any, members: Sequence[int], context: int) -> list[Any]: ...
+    def all_gather(self, value: Any, members: Sequence[int], context: int) -> list[Any]:
+        """A copy of every member's value, in their order, one's own included."""
 
     @abstractmethod
-    def broadcast(self, value: Any, root: int, members: Sequence[int], context: int) -> Any: ...
+    def broadcast(self, value: Any, root: int, members: Sequence[int], context: int) -> Any:
+        """A copy of `root`'s value, on the root as well; `value` counts there alone."""
 
     @abstractmethod
-    def barrier(self, members: Sequence[int], context: int) -> None: ...
+    def barrier(self, members: Sequence[int], context: int) -> None:
+        """Come back once all members have called it."""
 
     @abstractmethod
-    def start(self, f: Callable[..., Any], *args: Any) -> Pending: ...
+    def start(self, f: Callable[..., Any], *args: Any) -> Pending:
+        """f(*args) as one more strand of this rank; the run fails by an error nobody waits for."""
 
     @abstractmethod
-    def shared(self, array: np.ndarray, members: Sequence[int], context: int) -> np.ndarray: ...
+    def shared(self, array: np.ndarray, members: Sequence[int], context: int) -> np.ndarray:
+        """The first member's array in a memory that all members read and write; a collective.
+
+        `array` counts on the first member alone; its dtype is one of numbers.
+        """
 
     @abstractmethod
-    def lock(self, members: Sequence[int], context: int) -> AbstractContextManager[None]: ...
+    def lock(self, members: Sequence[int], context: int) -> AbstractContextManager[None]:
+        """A new lock of the members; a collective in which nobody leaves before all have come."""
 
     @abstractmethod
-    def work(self, seconds: float, until: int | None, context: int) -> bool: ...
+    def work(self, seconds: float, until: int | None, context: int) -> bool:
+        """Let `seconds` times this rank's slowdown pass; False if interrupted.
+
+        A message with tag `until` from anyone, even one that is here already, interrupts it and
+        stays.
+        """
 
     @abstractmethod
-    def now(self) -> float: ...
+    def now(self) -> float:
+        """Seconds since the start of the run."""
 
     @abstractmethod
-    def record(self, metrics: dict[str, float]) -> None: ...
+    def record(self, metrics: dict[str, float]) -> None:
+        """Hand a Metric to whoever watches, at once."""
 
     @abstractmethod
-    def snapshot(self, w: np.ndarray) -> None: ...
+    def snapshot(self, w: np.ndarray) -> None:
+        """Hand a copy of w to whoever watches, unless `Thinning` passes it over."""
 
     def stream(self, name: str) -> np.random.Generator:
         """The generator of (seed, rank, name), made at first use."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ddml_kit.cluster.run import Run
+
+
+# What a rank calls: ("barrier",), ("broadcast", root), ("all_reduce", op, dtype, shape).
+Call = tuple[Any, ...]
 
 
 class ClusterError(Exception):
@@ -62,6 +66,30 @@ def awaited_message(source: int, tag: int) -> str:
     """What `recv` waits for, in words: "a message from rank 1, tag 3"; ANY is negative."""
     whom = "any rank" if source < 0 else f"rank {source}"
     return f"a message from {whom}" + (f", tag {tag}" if tag >= 0 else "")
+
+
+def collective(call: Call) -> str:
+    """A collective in words: "all_reduce(add) of float64 (3,)", "broadcast from rank 2"."""
+    name, *details = call
+    if len(details) == 3:
+        op, dtype, shape = details
+        return f"{name}({op}) of {dtype} {shape}"
+    return f"{name} from rank {details[0]}" if details else name
+
+
+def mismatch(rank: int, called: str, other: int, other_called: str) -> ValueError:
+    """That two ranks make different calls, each `collective` in words; to be raised in `rank`."""
+    return ValueError(
+        "a collective needs the same call on every rank: "
+        f"rank {rank} called {called}, rank {other} {other_called}"
+    )
+
+
+def awaited_call(absent: Sequence[int], name: str) -> str:
+    """What a collective waits for, in words: "ranks 1, 3 to call barrier"."""
+    others = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+    ranks = "rank" if len(absent) == 1 else "ranks"
+    return f"{ranks} {', '.join(map(str, absent[:3]))}{others} to call {name}"
 
 
 def deadlock_sentence(ranks: Mapping[int, str], most: int = 8) -> str:

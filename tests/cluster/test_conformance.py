@@ -282,7 +282,43 @@ def test_recv_gives_up_after_the_timeout(cluster):
         (lambda comm: comm.all_reduce("x"), "all_reduce needs numbers, got str"),
         (lambda comm: comm.broadcast(1, 7), "root must be a rank from 0 to 1, got 7"),
         (lambda comm: comm.group([0, 0, 1]), "a group needs distinct ranks from 0 to 1"),
-        (lambda comm: comm.work(float("nan")), "work needs seconds >= 0, got nan"),
+        (lambda comm: comm.work(float("nan")), "work needs finite seconds >= 0, got nan"),
+        (lambda comm: comm.work(float("inf")), "work needs finite seconds >= 0, got inf"),
+        (lambda comm: comm.work("1"), "TypeError: work needs finite seconds >= 0, got '1'"),
+        (lambda comm: comm.work(1, until=-1), "until must be a tag, 0 or more, got -1"),
+        (lambda comm: comm.work(1, until=0.5), "TypeError: until must be a tag, got 0.5"),
+        (lambda comm: comm.recv(timeout=float("inf")), "0 or more seconds, or None, got inf"),
+        (lambda comm: comm.recv(timeout="1"), "0 or more seconds, or None, got '1'"),
+        (lambda comm: comm.send(1, 1.0), "TypeError: dest must be a rank, got 1.0"),
+        (lambda comm: comm.send(1, 0, 0.5), "TypeError: a tag must be whole, got 0.5"),
+        (lambda comm: comm.send(1, 0, 2**63), f"a tag must be below 2**63, got {2**63}"),
+        (lambda comm: comm.recv(0, 2**70), f"a tag must be ANY, or below 2**63, got {2**70}"),
+        (lambda comm: comm.recv("a"), "TypeError: source must be ANY or a rank, got 'a'"),
+        (lambda comm: comm.broadcast(1, 0.0), "TypeError: root must be a rank, got 0.0"),
+        (lambda comm: comm.group(3), "TypeError: a group needs a sequence of ranks, got 3"),
+        (lambda comm: comm.group([0, 0.5]), "TypeError: a group needs ranks, got 0.5"),
+        (lambda comm: comm.all_reduce(True), "sum needs numbers, got bool; give astype(int)"),
+        (lambda comm: comm.all_reduce([True], "mean"), "mean needs numbers, got bool"),
+        (
+            lambda comm: comm.all_reduce(np.ones(2), out=[0, 0]),
+            "TypeError: out must be an array, got [0, 0]",
+        ),
+        (
+            lambda comm: comm.all_reduce(np.ones(2), out=np.ones(3)),
+            "out must be like the result, (2,) float64; got (3,) float64",
+        ),
+        (
+            lambda comm: comm.all_reduce(np.ones(2), out=np.broadcast_to(1.0, 2)),
+            "out must be writable, got a read-only array",
+        ),
+        (lambda comm: comm.shared(np.array(["x"])), "shared memory holds numbers, got dtype <U1"),
+        (lambda comm: comm.shared([None]), "shared memory holds numbers, got dtype object"),
+        (lambda comm: comm.stream(3), "TypeError: a stream's name must be text, got 3"),
+        (lambda comm: comm.record(loss="a"), "TypeError: record needs numbers; loss, got 'a'"),
+        (lambda comm: comm.record(rank=3.0), "rank and seconds already; name it otherwise, got r"),
+        (lambda comm: comm.record(seconds=3), "already; name it otherwise, got seconds"),
+        (lambda comm: comm.snapshot([1.0]), "TypeError: a snapshot is an array, got [1.0]"),
+        (lambda comm: comm.snapshot(3.0), "TypeError: a snapshot is an array, got 3.0"),
     ],
 )
 def test_bad_calls_get_a_sentence(call, sentence):
@@ -505,7 +541,7 @@ OPS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 def reductions(draw):
     """(op, one array a rank): any dtype and shape, empty ones too."""
     dtype = draw(st.sampled_from(DTYPES))
-    ops = ["sum", "prod"] if dtype == "c16" else list(OPS)
+    ops = {"c16": ["sum", "prod"], "?": ["max", "min"]}.get(dtype, list(OPS))
     shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=5))
     arrays = hnp.arrays(dtype, shape, elements={"allow_nan": False} if dtype[0] in "fc" else None)
     return draw(st.sampled_from(ops)), draw(st.lists(arrays, min_size=3, max_size=3))
@@ -573,11 +609,36 @@ def test_a_sum_has_the_bits_of_the_left_fold(cluster, size, length):
 
 def test_numbers_are_reduced_to_numbers(cluster):
     def program(comm):
-        return comm.all_reduce(comm.rank + 1), comm.all_reduce(0.5, "mean"), comm.all_reduce(True)
+        return (
+            comm.all_reduce(comm.rank + 1),
+            comm.all_reduce(0.5, "mean"),
+            comm.all_reduce(comm.rank == 1, "max"),
+            comm.all_reduce(comm.rank, "mean"),
+        )
 
     results = cluster(3).run(program).results
-    assert results == [(6, 0.5, True)] * 3
-    assert [type(x) for x in results[0]] == [int, float, bool]
+    assert results == [(6, 0.5, True, 1.0)] * 3
+    assert [type(x) for x in results[0]] == [int, float, bool, float]
+
+
+def test_a_mean_of_small_whole_numbers_does_not_overflow(cluster):
+    def program(comm):
+        x = np.array([100, -100], np.int8)
+        out = np.empty(2)
+        assert comm.all_reduce(x, "mean", out=out) is out
+        return comm.all_reduce(x, "mean"), out
+
+    for means in cluster(3).run(program).results:
+        for mean in means:
+            np.testing.assert_array_equal(mean, [100.0, -100.0], strict=True)
+
+
+def test_a_tensor_is_reduced_to_an_array(cluster):
+    def program(comm):
+        return comm.all_reduce(torch.full((2,), comm.rank + 0.5))
+
+    for total in cluster(2).run(program).results:
+        np.testing.assert_array_equal(total, np.full(2, 2.0, np.float32), strict=True)
 
 
 def test_nobody_leaves_a_collective_before_all_have_come(cluster):
@@ -606,6 +667,105 @@ def test_collectives_that_do_not_fit_together_are_an_error(cluster):
 
     with pytest.raises(RankFailed, match="a collective needs the same call on every rank"):
         cluster(2).run(lengths)
+
+
+CALLS = {
+    "barrier": lambda comm: comm.barrier(),
+    "all_reduce(add) of float64 (2,)": lambda comm: comm.all_reduce(np.ones(2)),
+    "all_gather": lambda comm: comm.all_gather(comm.rank),
+    "broadcast from rank 0": lambda comm: comm.broadcast(comm.rank),
+    "broadcast from rank 1": lambda comm: comm.broadcast(comm.rank, root=1),
+    "shared": lambda comm: comm.shared(np.ones(3)),
+    "lock": lambda comm: comm.lock(),
+}
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_of_two_collectives_that_differ_all_ranks_are_told(cluster):
+    """Every pair, in one run: each time both ranks catch it, and go on.
+
+    A real rank that only gives waits for nobody, so it may be through before the other comes.
+    """
+
+    def program(comm, pairs, calls):
+        said = []
+        for pair in pairs:
+            group = comm.group([0, 1])
+            try:
+                calls[pair[comm.rank]](group)
+            except ValueError as error:
+                said.append(str(error))
+            else:
+                said.append("")
+            for mine in (0, 1):  # nothing is left of it
+                comm.send(None, 1 - comm.rank, tag=7)
+                comm.recv(tag=7)
+                assert comm.all_gather((comm.rank, mine)) == [(0, mine), (1, mine)]
+        return said
+
+    pairs = list(itertools.permutations(CALLS, 2))
+    gives = {(0, "broadcast from rank 0"), (1, "broadcast from rank 1"), (0, "shared")}
+    said = cluster(2).run(program, pairs, CALLS).results
+    for pair, *sentences in zip(pairs, *said, strict=True):
+        for rank, sentence in enumerate(sentences):
+            if not sentence:
+                assert cluster is Processes, pair
+                assert (rank, pair[rank]) in gives, pair
+                assert sentences[1 - rank], pair
+                continue
+            assert sentence == (
+                "a collective needs the same call on every rank: "
+                f"rank {rank} called {pair[rank]}, rank {1 - rank} {pair[1 - rank]}"
+            )
+
+
+def test_a_collective_that_cannot_be_computed_fails_on_every_rank(cluster):
+    def program(comm):
+        if comm.rank == 2:
+            comm.work(0.1)
+        with np.errstate(over="raise"), pytest.raises(FloatingPointError, match="overflow"):
+            comm.all_reduce(np.array([1e308]))
+        return comm.all_reduce(1)
+
+    run = cluster(3, on_failure="continue").run(program)
+    assert run.results == [3] * 3
+
+
+def test_a_rank_that_comes_late_to_a_broken_collective_is_told(cluster):
+    def program(comm):
+        if comm.rank == 2:
+            comm.work(0.05)
+        with pytest.raises(ValueError, match="a collective needs the same call on every rank"):
+            comm.barrier() if comm.rank else comm.all_reduce(1.0)
+        return comm.rank
+
+    run = cluster(3, on_failure="continue", slowdowns=[Constant({2: 2.0})]).run(program)
+    assert run.results == [0, 1, 2]
+
+
+def test_a_rank_that_goes_on_after_another_collective_is_found_out(cluster):
+    def program(comm):
+        if comm.rank == 0:
+            for _ in range(3):
+                comm.broadcast("no")
+        else:
+            comm.work(0.05)
+            comm.barrier()
+
+    with pytest.raises(RankFailed, match="a collective needs the same call on every rank"):
+        cluster(2, slowdowns=[Constant({1: 2.0})]).run(program)
+
+
+def test_a_lock_waits_for_all_ranks(cluster):
+    def program(comm):
+        if comm.rank == 0:
+            comm.recv(1)
+        lock = comm.lock()
+        comm.send(None, 0)
+        return lock is not None
+
+    with pytest.raises(Deadlock, match="rank 1 waits for rank 0 to call lock"):
+        cluster(2).run(program)
 
 
 # --------------------------------------------------------------- what each rank has alone
@@ -783,6 +943,28 @@ def test_recv_from_any_fails_when_all_others_are_dead(cluster):
     assert sorted(run.failures) == [1, 2]
 
 
+def test_recv_from_any_in_a_group_fails_when_all_its_others_are_dead(cluster):
+    def program(comm, late):
+        if comm.rank == 3:
+            comm.recv(tag=9)
+            return None
+        pair = comm.group([0, 2]) if comm.rank != 1 else None
+        if comm.rank == 2:
+            comm.work(late)
+            raise ValueError("no")
+        if comm.rank == 1:
+            return None
+        with pytest.raises(RankFailed, match="rank 2 failed"):
+            pair.recv()
+        with pytest.raises(RankFailed, match="rank 2 failed"):
+            pair.recv()
+        comm.send(None, 3, tag=9)
+        return "alive"
+
+    run = cluster(4, on_failure="continue", slowdowns=[Constant({2: 2.0})]).run(program, 0.02)
+    assert run.results == ["alive", None, None, None]
+
+
 def test_a_deadlock_says_who_waits_for_whom(cluster):
     def program(comm):
         if comm.rank == 0:
@@ -803,8 +985,14 @@ def test_a_deadlock_in_a_collective_or_at_a_lock(cluster):
     def collective(comm):
         return comm.barrier() if comm.rank else None
 
-    with pytest.raises(Deadlock, match="rank 1 waits for"):
+    with pytest.raises(Deadlock, match="rank 1 waits for rank 0 to call barrier"):
         cluster(2).run(collective)
+
+    def gather(comm):
+        return comm.all_gather(1) if comm.rank else None
+
+    with pytest.raises(Deadlock, match="rank 1 waits for rank 0 to call all_gather"):
+        cluster(2).run(gather)
 
     def lock(comm):
         lock = comm.lock()
@@ -828,7 +1016,7 @@ def endless(comm):
     step = 0
     while True:
         comm.work(1e-3)
-        comm.record(step=step, rank=comm.rank)
+        comm.record(step=step, half=step / 2)
         comm.snapshot(np.full(2, step, float))
         comm.barrier()
         step += 1

@@ -305,7 +305,7 @@ def test_the_watcher_waits_as_it_does_on_windows(monkeypatch):
     monkeypatch.setattr(watch, "_selector", watch._Handles)
 
     def program(comm):
-        comm.record(rank=comm.rank)
+        comm.record(x=comm.rank)
         return comm.all_reduce(np.ones(3))
 
     run = Processes(3).run(program)

@@ -9,6 +9,11 @@ chunks. Here a rank reads from the others' memory, so nothing is sent.
 Slots are used in turn, so no rank overwrites what another may still read: it could only do so in
 the collective after the next, when all have left this one. A long vector's piece has no double;
 before its rank writes there again, all must have left.
+
+Gathers and broadcasts travel as messages (see endpoint.py), and a rank may be through with one
+before others begin it. That all make the same calls is seen here for them, too: each rank puts down
+a word for its call, with the call's number and sign, and then looks at those of the others, so of
+two that differ the later one sees it and wakes those who wait.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ddml_kit.cluster.errors import Call, awaited_call, collective, mismatch
 from ddml_kit.cluster.local.queues import Mail
 from ddml_kit.cluster.local.results import Results
 from ddml_kit.cluster.local.system import WEAK, fence
@@ -30,14 +36,17 @@ SLOT = 1 << 15  # bytes of the longest vector that every rank folds whole
 TEXT = 256  # bytes in which a rank says what it calls
 BLOCK = 1 << 17  # bytes that are folded at a time, so that the sum stays in the cache
 PLANS = 256  # calls that are remembered
+NUMBER = (1 << 32) - 1  # a word is a sign, and the number of the call in these bits
+BARRIER: Call = ("barrier",)
 
 
 @dataclass(frozen=True)
 class Plan:
     """What can be prepared for a call: its name, and for a short vector everybody's slots."""
 
+    name: str
     text: bytes
-    sign: int  # of the text, by which calls are compared
+    sign: int  # of the text, by which calls are compared; above the bits of NUMBER
     booked: int  # payload bytes that this rank sends
     slots: list[list[np.ndarray]]  # for each turn
 
@@ -45,9 +54,9 @@ class Plan:
 class Meeting:
     """Where the ranks of one communicator meet: a piece of the first member's heap.
 
-    It holds some rows of a word a member: who has arrived, who has left, and for each turn the
-    signs of their calls and the addresses of their long vectors; then for each turn the texts of
-    their calls, and the slots.
+    It holds some rows of a word a member: who has arrived, who has left, for odd and even calls
+    what they call, and for odd and even all-reduces and barriers the addresses of their long
+    vectors; then for odd and even calls the texts of what they call, and the slots.
     """
 
     def __init__(
@@ -76,21 +85,56 @@ class Meeting:
         self._words = memoryview(self._view).cast("q")
         first = offset // 8
         self._arrived, self._left = first, first + row
-        self._signs = first + 2 * row, first + 3 * row
+        self._said = first + 2 * row, first + 3 * row
         self._pieces = first + 4 * row, first + 5 * row
         self._texts = [offset + rows + turn * n * TEXT for turn in range(2)]
         self._slots = [offset + rows + texts + turn * n * SLOT for turn in range(2)]
         self._plans: dict[tuple, Plan] = {}
-        self._written = [b"", b""]  # my text, by turn
-        self._calls = self._steps = 0
-        self._turn, self._plan = 0, self._planned("barrier")
+        self._written = [b"", b""]  # my text, of odd and even calls
+        self.number = 0  # of my call
+        self._word = 0  # that says which
+        self._calls = self._steps = 0  # all-reduces and barriers; the meetings of these
+        self._turn, self._plan = 0, self._planned(BARRIER, BARRIER)
         self._last_long = 0  # the call after which my piece may be read until all have left
         self._piece, self._room = -1, 0
 
-    def barrier(self) -> None:
-        """Wait until every member has come here."""
-        self._begin(self._plans.get(()) or self._planned("barrier"))
+    def barrier(self, call: Call = BARRIER) -> None:
+        """Wait until every member has come here. call: under which name."""
+        self._begin(self._plans.get(call) or self._planned(call, call))
+        self._calls += 1
+        self._turn = self._calls & 1
         self._meet()
+
+    def begin(self, call: Call) -> None:
+        """Say that I call this, whose values travel as messages; `number` tells it from others.
+
+        Raises ValueError if another member is known to call something else.
+        """
+        self._begin(self._plans.get(call) or self._planned(call, call))
+        fence()
+        self.check(())
+
+    def check(self, awaited: Sequence[int]) -> None:
+        """Raises ValueError if a member calls something else; those who wait raise it, too.
+
+        awaited: world ranks who have not come to this call: none of them may be beyond it.
+        """
+        odd = self.odd(awaited)
+        if odd >= 0:
+            raise self._mismatch(odd)
+
+    def odd(self, awaited: Sequence[int]) -> int:
+        """The first such member, by position; -1 if there is none."""
+        words, number, mine = self._words, self.number, self._word
+        this = self._said[number & 1]
+        for i in range(len(self._members)):
+            word = words[this + i]
+            if word != mine and word & NUMBER == number:
+                return i
+        for member in awaited:
+            if self._is_beyond(i := self._members.index(member)):
+                return i
+        return -1
 
     def all_reduce(
         self, x: np.ndarray, op: np.ufunc, out: np.ndarray | None
@@ -101,9 +145,11 @@ class Meeting:
         Raises ValueError on every rank if they differ in shape, dtype or op.
         """
         plan = self._plans.get((op, x.dtype, x.shape)) or self._planned(
-            f"all_reduce({op.__name__}) of {x.dtype} {x.shape}", op, x
+            (op, x.dtype, x.shape), ("all_reduce", op.__name__, x.dtype, x.shape), x
         )
         self._begin(plan)
+        self._calls += 1
+        self._turn = self._calls & 1
         flat = x if x.ndim == 1 else x.reshape(-1)
         if out is not None and out.flags.c_contiguous:
             result = out.reshape(-1)
@@ -163,48 +209,60 @@ class Meeting:
 
     # ---------------------------------------------------------------- what is called
 
-    def _planned(self, call: str, op: np.ufunc | None = None, x: np.ndarray | None = None) -> Plan:
+    def _planned(self, key: tuple, call: Call, x: np.ndarray | None = None) -> Plan:
         if len(self._plans) >= PLANS:
             self._plans.clear()
-        text = call.encode()[:TEXT].ljust(TEXT, b"\0")
-        sign = int.from_bytes(hashlib.blake2b(call.encode(), digest_size=7).digest())
-        key: tuple = ()
+        name = collective(call)
+        text = name.encode()[:TEXT].ljust(TEXT, b"\0")
+        sign = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest()) >> 1 << 32
         booked, slots = 0, list[list[np.ndarray]]()
         if x is not None:
             n = len(self._members)
-            key = (op, x.dtype, x.shape)
             booked = all_reduce_bytes(x.size, x.itemsize, n, self._position)
             if x.nbytes <= SLOT:
                 slots = [
                     [np.ndarray(x.size, x.dtype, self._view, at + i * SLOT) for i in range(n)]
                     for at in self._slots
                 ]
-        plan = self._plans[key] = Plan(text, sign, booked, slots)
+        plan = self._plans[key] = Plan(name, text, sign, booked, slots)
         return plan
 
     def _begin(self, plan: Plan) -> None:
         """Say what I call."""
-        self._calls += 1
-        self._plan, turn = plan, self._calls & 1
-        self._turn = turn
-        if self._written[turn] is not plan.text:
-            self._written[turn] = plan.text
-            at = self._texts[turn] + self._position * TEXT
+        self.number = number = self.number + 1
+        self._plan, which = plan, number & 1
+        if self._written[which] is not plan.text:
+            self._written[which] = plan.text
+            at = self._texts[which] + self._position * TEXT
             self._view[at : at + TEXT] = plan.text
-            self._words[self._signs[turn] + self._position] = plan.sign
+            if WEAK:
+                fence()
+        self._word = word = plan.sign | number
+        self._words[self._said[which] + self._position] = word
 
     def _compare(self) -> None:
         """Raises ValueError if another member has called something else."""
-        words, signs, sign = self._words, self._signs[self._turn], self._plan.sign
+        words, said, word = self._words, self._said[self.number & 1], self._word
         for i in range(len(self._members)):
-            if words[signs + i] != sign:
-                at = self._texts[self._turn] + i * TEXT
-                theirs = self._view[at : at + TEXT]
-                raise ValueError(
-                    "a collective needs the same call on every rank: rank "
-                    f"{self._rank} called {_text(self._plan.text)}, "
-                    f"rank {self._members[i]} {_text(theirs)}"
-                )
+            if words[said + i] != word and words[said + i] & NUMBER == self.number:
+                raise self._mismatch(i)
+
+    def _is_beyond(self, i: int) -> bool:
+        """Whether the i-th member has begun a later call than I have."""
+        words = self._words
+        return any(words[said + i] & NUMBER > self.number for said in self._said)
+
+    def _mismatch(self, i: int) -> ValueError:
+        """That the i-th member calls something else; whoever waits looks for itself."""
+        which = self.number & 1
+        at = self._texts[which] + i * TEXT
+        theirs = self._view[at : at + TEXT].rstrip(b"\0").decode(errors="replace")
+        if self._words[self._said[which] + i] & NUMBER != self.number:
+            theirs = "something else, and went on"
+        fence()
+        for member in self._members:
+            self._wiring.wake(member)
+        return mismatch(self._rank, self._plan.name, self._members[i], theirs)
 
     # -------------------------------------------------------------------------- meeting
 
@@ -240,25 +298,36 @@ class Meeting:
             return missing == n
 
         def ready() -> bool:
-            return complete() or (self._wiring.some_dead() and self._lost(base, count) >= 0)
+            return (
+                complete()
+                or (self._wiring.some_dead() and self._lost(base, count) >= 0)
+                or self._astray(base, count) >= 0
+            )
 
         def what() -> str:
-            return self._who_is_missing(base, count)
+            absent = [m for i, m in enumerate(self._members) if words[base + i] < count]
+            return awaited_call(absent, self._plan.name.split("(")[0])
 
         if not self._waiter.look(complete):
-            self._waiter.sleep(ready, what)
-            if not complete():
-                raise self._wiring.failure(self._lost(base, count))
+            while self._waiter.sleep(ready, what) and not complete():
+                lost = self._lost(base, count)
+                if lost >= 0:
+                    raise self._wiring.failure(lost)
+                odd = self._astray(base, count)
+                if odd >= 0:  # else it has just gone on, and is beyond this call
+                    raise self._mismatch(odd)
         if WEAK:
             fence()
 
-    def _who_is_missing(self, base: int, count: int) -> str:
-        words = self._words
-        absent = [str(m) for i, m in enumerate(self._members) if words[base + i] < count]
-        others = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-        ranks = "rank" if len(absent) == 1 else "ranks"
-        what = _text(self._plan.text).split("(")[0]
-        return f"{ranks} {', '.join(absent[:3])}{others} to call {what}"
+    def _astray(self, base: int, count: int) -> int:
+        """A member, by position, that calls something else, or is beyond this call; -1 if none."""
+        beyond = [i for i in range(len(self._members)) if self._is_beyond(i)]
+        if WEAK:
+            fence()  # who is beyond, and was here, has said before that it was
+        for i in beyond:
+            if self._words[base + i] < count:
+                return i
+        return self.odd(())
 
     def _lost(self, base: int, count: int) -> int:
         """A member that has died before it came, or -1."""
@@ -266,7 +335,3 @@ class Meeting:
             if self._wiring.is_dead(member) and self._words[base + i] < count:
                 return member
         return -1
-
-
-def _text(note: bytes) -> str:
-    return note.rstrip(b"\0").decode(errors="replace")

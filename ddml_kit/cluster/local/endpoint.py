@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ddml_kit.cluster.endpoint import ANY, Endpoint, Message, Pending, generator
-from ddml_kit.cluster.errors import Stopped, Timeout, awaited_message
-from ddml_kit.cluster.faults import Slowdown
+from ddml_kit.cluster.errors import Call, Stopped, Timeout, awaited_call, awaited_message
+from ddml_kit.cluster.faults import Slowdown, slowdown_factor
+from ddml_kit.cluster.local.collectives import BARRIER as BARRIER_CALL
 from ddml_kit.cluster.local.collectives import Meeting
 from ddml_kit.cluster.local.encoding import encode
 from ddml_kit.cluster.local.locks import RankLock
@@ -42,7 +44,8 @@ from ddml_kit.cluster.trace import (
     pack_event,
 )
 
-AGREEMENT, GATHERED, BROADCASTED, SHARED = -2, -3, -4, -5  # the kit's own tags
+AGREEMENT = -2  # the kit's own tags: where a meeting is,
+GATHERED, BROADCASTED, SHARED = range(3)  # and what a collective brings, see `_tag`
 IDLE = 1 << 28  # bytes of idle memory that a rank keeps at most
 SNAPSHOT_EVERY = 0.02  # seconds between two snapshots of a rank, at least,
 FIRST_SNAPSHOTS = 8  # after so many
@@ -103,14 +106,16 @@ class LocalEndpoint(Endpoint):
             start - began, stop - began, encoded[3], tag, self.rank, dest, SEND, strand.number
         )
 
-    def recv(self, source: int, tag: int, context: int, timeout: float | None) -> Message:
+    def recv(
+        self, source: int, tag: int, members: Sequence[int], context: int, timeout: float | None
+    ) -> Message:
         start = monotonic()
         if self._words[STOP]:
             raise Stopped
         received = self._mail.receive(source, tag, context)
         if received is None:
             deadline = None if timeout is None else start + timeout
-            received = self._await(source, tag, context, deadline)
+            received = self._await(source, tag, members, context, deadline)
             if received is None:
                 wanted = awaited_message(source, tag)
                 raise Timeout(f"rank {self.rank} waited {timeout:g} s for {wanted}")
@@ -126,43 +131,54 @@ class LocalEndpoint(Endpoint):
         self,
         source: int,
         tag: int,
+        members: Sequence[int],
         context: int,
         deadline: float | None = None,
-        needed: Sequence[int] = (),
+        call: Call | None = None,
+        meeting: Meeting | None = None,
     ) -> Received | None:
         """The next message that fits; None at the deadline.
 
-        needed: ranks of which none may be dead while it has not come.
+        call: the collective that needs it, of which no member may be dead while it has not come,
+        nor call something else, as `meeting` knows.
         """
         mail, wiring = self._mail, self._wiring
         news = mail.expects(source, tag, context)
 
         def ready() -> bool:
-            return news() or (wiring.some_dead() and bool(self._hopeless(source, needed)))
+            return (
+                news()
+                or (wiring.some_dead() and bool(self._hopeless(source, members, call)))
+                or (meeting is not None and meeting.odd((source,)) >= 0)
+            )
 
         def what() -> str:
-            return awaited_message(source, tag)
+            return awaited_message(source, tag) if call is None else awaited_call([source], call[0])
 
         dead: list[int] = []
+        odd = False
         soon = deadline is None or deadline > monotonic()
         while True:
             if not (soon and self._waiter.look(news)):
                 if not self._waiter.sleep(ready, what, deadline):
                     return None
                 if wiring.some_dead():
-                    dead = self._hopeless(source, needed)
+                    dead = self._hopeless(source, members, call)
+                odd = meeting is not None and meeting.odd((source,)) >= 0
             received = mail.receive(source, tag, context)  # what the dead have sent is here by now
             if received is not None:
                 return received
             if dead:
                 raise wiring.failure(dead[0])
+            if odd and meeting is not None:
+                meeting.check((source,))
 
-    def _hopeless(self, source: int, needed: Sequence[int]) -> list[int]:
+    def _hopeless(self, source: int, members: Sequence[int], call: Call | None) -> list[int]:
         """The dead for whose sake no message can be expected any more."""
-        dead = [rank for rank in range(self.size) if self._wiring.is_dead(rank)]
+        dead = [rank for rank in members if self._wiring.is_dead(rank)]
         if source == ANY:
-            return dead if len(dead) == self.size - 1 else []
-        return [rank for rank in dead if rank == source or rank in needed]
+            return dead if len(dead) == len(members) - 1 else []
+        return dead if call is not None else [rank for rank in dead if rank == source]
 
     # -------------------------------------------------------------------------- collectives
 
@@ -178,7 +194,7 @@ class LocalEndpoint(Endpoint):
         self._waiter.check()
         nbytes = 0
         if len(members) > 1:
-            result, nbytes = self._meeting(members, context).all_reduce(x, op, out)
+            result, nbytes = self._meeting(members, context, ("all_reduce",)).all_reduce(x, op, out)
         elif out is None:
             result = x.copy()
         else:
@@ -190,10 +206,13 @@ class LocalEndpoint(Endpoint):
     def all_gather(self, value: Any, members: Sequence[int], context: int) -> list[Any]:
         start = monotonic()
         self._waiter.check()
-        encoded = encode(value)
+        encoded, call = encode(value), ("all_gather",)
+        meeting = self._meeting(members, context, call)
+        meeting.begin(call)
+        tag = _tag(meeting, GATHERED)
         for member in members:  # to itself as well: the list shares nothing with `value`
-            self._mail.post(encoded, member, GATHERED, context, start)
-        values = [self._collected(member, GATHERED, members, context) for member in members]
+            self._mail.post(encoded, member, tag, context, start)
+        values = [self._collected(m, tag, members, context, call, meeting) for m in members]
         nbytes = all_gather_bytes(encoded[3], len(members))
         self._log(ALL_GATHER, start, nbytes=nbytes)
         return values
@@ -202,23 +221,28 @@ class LocalEndpoint(Endpoint):
         """Down a binomial tree: in round k the 2^k ranks that have it send it on."""
         start = monotonic()
         self._waiter.check()
+        encoded = encode(value) if self.rank == root else None
+        call = ("broadcast", root)
+        meeting = self._meeting(members, context, call)
+        meeting.begin(call)
+        tag = _tag(meeting, BROADCASTED)
         n, position, first = len(members), members.index(self.rank), members.index(root)
         distance = (position - first) % n
         step = 1 << distance.bit_length()
         if distance:
             parent = members[(first + distance - step // 2) % n]
-            value = self._collected(parent, BROADCASTED, members, context)
+            value = self._collected(parent, tag, members, context, call, meeting)
         nbytes = 0
         if not distance or distance + step < n:
-            encoded = encode(value)
+            encoded = encoded or encode(value)
             nbytes = broadcast_bytes(encoded[3], n, position, first)
             while distance + step < n:
                 child = members[(first + distance + step) % n]
-                self._mail.post(encoded, child, BROADCASTED, context, start)
+                self._mail.post(encoded, child, tag, context, start)
                 step <<= 1
             if not distance:  # the root gets a copy, too
-                self._mail.post(encoded, self.rank, BROADCASTED, context, start)
-                value = self._collected(self.rank, BROADCASTED, members, context)
+                self._mail.post(encoded, self.rank, tag, context, start)
+                value = self._collected(self.rank, tag, members, context, call, meeting)
         self._log(BROADCAST, start, nbytes=nbytes)
         return value
 
@@ -226,32 +250,49 @@ class LocalEndpoint(Endpoint):
         start = monotonic()
         self._waiter.check()
         if len(members) > 1:
-            self._meeting(members, context).barrier()
+            self._meeting(members, context, BARRIER_CALL).barrier()
         self._log(BARRIER, start)
 
-    def _meeting(self, members: Sequence[int], context: int) -> Meeting:
+    def _meeting(self, members: Sequence[int], context: int, call: Call) -> Meeting:
+        """Where the members meet. call: the one for whose sake it is asked for."""
         meeting = self._meetings.get(context)
         if meeting is None:
 
             def agree(address: int) -> int:
-                return self._told(address, AGREEMENT, members, context)
+                return self._told(address, AGREEMENT, members, context, call)
 
             meeting = self._meetings[context] = Meeting(
                 members, self.rank, self._wiring, self._waiter, self._mail, self._results, agree
             )
         return meeting
 
-    def _told(self, value: Any, tag: int, members: Sequence[int], context: int) -> Any:
+    def _told(
+        self,
+        value: Any,
+        tag: int,
+        members: Sequence[int],
+        context: int,
+        call: Call,
+        meeting: Meeting | None = None,
+    ) -> Any:
         """What the first member says, on all of them; not in the trace."""
         if self.rank != members[0]:
-            return self._collected(members[0], tag, members, context)
+            return self._collected(members[0], tag, members, context, call, meeting)
         for member in members[1:]:
             self._mail.post(encode(value), member, tag, context, monotonic())
         return value
 
-    def _collected(self, source: int, tag: int, members: Sequence[int], context: int) -> Any:
-        """The value of the next message of the kit's own."""
-        received = self._await(source, tag, context, needed=members)
+    def _collected(
+        self,
+        source: int,
+        tag: int,
+        members: Sequence[int],
+        context: int,
+        call: Call,
+        meeting: Meeting | None,
+    ) -> Any:
+        """The value of a message of the kit's own, once it is here."""
+        received = self._await(source, tag, members, context, call=call, meeting=meeting)
         assert received is not None
         return received[0]
 
@@ -270,21 +311,27 @@ class LocalEndpoint(Endpoint):
 
     def shared(self, array: np.ndarray, members: Sequence[int], context: int) -> np.ndarray:
         self._waiter.check()
-        first = members[0]
+        first, call = members[0], ("shared",)
+        meeting = self._meeting(members, context, call)
+        meeting.begin(call)
         layout = None
         if self.rank == first:
-            if array.dtype.kind not in "biufc":
-                raise TypeError(f"shared memory holds numbers, got dtype {array.dtype}")
             address = self._mail.room(array.nbytes)
             layout = (array.dtype.str, array.shape, address)
             np.ndarray(array.shape, array.dtype, *self._mail.place(first, address))[...] = array
-        dtype, shape, address = self._told(layout, SHARED, members, context)
+        tag = _tag(meeting, SHARED)
+        dtype, shape, address = self._told(layout, tag, members, context, call, meeting)
         self._strand.mark = monotonic()
         return np.ndarray(shape, np.dtype(dtype), *self._mail.place(first, address))
 
     def lock(self, members: Sequence[int], context: int) -> AbstractContextManager[None]:
+        self._waiter.check()
         self._locks[context] += 1
-        number = (context << 24) + self._locks[context]
+        if len(members) > 1:
+            self._meeting(members, context, ("lock",)).barrier(("lock",))
+        self._strand.touch()
+        label = f"{context}:{self._locks[context]}".encode()
+        number = 1 + int.from_bytes(hashlib.blake2b(label, digest_size=7).digest())
 
         def taken(start: float) -> None:
             self._log(LOCK, start)
@@ -296,7 +343,7 @@ class LocalEndpoint(Endpoint):
     def work(self, seconds: float, until: int | None, context: int) -> bool:
         self._waiter.check()
         start = self._strand.mark
-        factor = self._factor(start - self._started)
+        factor = slowdown_factor(self._slowdowns, self.rank, start - self._started, self._slowness)
         now = monotonic()
         end = start + seconds * factor if self._paced else now + seconds * (factor - 1.0)
         interrupted = False
@@ -306,11 +353,6 @@ class LocalEndpoint(Endpoint):
             self._pause(end, _never)
         self._log(COMPUTE, start)
         return not interrupted
-
-    def _factor(self, seconds: float) -> float:
-        return math.prod(
-            slowdown.factor(self.rank, seconds, self._slowness) for slowdown in self._slowdowns
-        )
 
     def _pause(self, end: float, ready: Callable[[], bool]) -> bool:
         """Sleep until `end` (time.monotonic); True if ready() became so before."""
@@ -344,6 +386,11 @@ class LocalEndpoint(Endpoint):
         self.recorder.add(
             kind, self.rank, start - began, stop - began, peer, tag, nbytes, strand.number
         )
+
+
+def _tag(meeting: Meeting, kind: int) -> int:
+    """Of the messages of this collective of the communicator: of no other, and of no program."""
+    return AGREEMENT - 3 * meeting.number - kind
 
 
 def _never() -> bool:

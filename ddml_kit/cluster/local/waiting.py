@@ -208,7 +208,7 @@ class Waiter:
         deep = self._control.deep + self._rank
         if len(self._waits) < self._strands or self._words[deep]:
             return
-        self._control.set_text(self._rank, " and ".join(map(str, self._waits)))
+        self._control.set_text(self._rank, " and ".join(map(str, sorted(self._waits, key=_strand))))
         timeout = any(wait.deadline is not None for wait in self._waits)
         self._words[self._control.timeout + self._rank] = timeout
         self._moves += 1
@@ -221,3 +221,7 @@ class Waiter:
             peer = self._peers[fd]
             if not self._wiring.is_finished(peer):
                 self._wiring.mark_dead(peer)
+
+
+def _strand(wait: Wait) -> int:
+    return wait.strand

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ddml_kit.cluster.endpoint import ANY, Endpoint, Message, Pending, generator
-from ddml_kit.cluster.errors import Stopped, Timeout, awaited_message
+from ddml_kit.cluster.errors import Call, Stopped, Timeout, awaited_message
 from ddml_kit.cluster.faults import slowdown_factor
 from ddml_kit.cluster.payload import (
     all_gather_bytes,
@@ -131,7 +131,9 @@ class SimulatedEndpoint(Endpoint):
         message = (self._arrivals[dest], rank, tag, context, value, nbytes)
         self._links.carry(now, rank, dest, nbytes, message)
 
-    def recv(self, source: int, tag: int, context: int, timeout: float | None) -> Message:
+    def recv(
+        self, source: int, tag: int, members: Sequence[int], context: int, timeout: float | None
+    ) -> Message:
         if self.dead:
             raise Stopped
         loop = self._loop
@@ -140,8 +142,9 @@ class SimulatedEndpoint(Endpoint):
         message = self._take(source, tag, context) if self._mailbox else None
         if message is None:
             if self._failures:
-                self._simulation.check_alive(source, self.rank, tag, context)
+                self._simulation.check_alive(source, self.rank, tag, members, context)
             strand.wanted = source, tag, context
+            strand.members = members
             strand.queue = self.receiving
             self.receiving.append(strand)
             if timeout is None:
@@ -211,8 +214,8 @@ class SimulatedEndpoint(Endpoint):
             return seconds, fold(vectors, op)
 
         nbytes = all_reduce_bytes(x.size, x.itemsize, len(members), self._position(members))
-        what = ("all_reduce", op.__name__, x.dtype.str, x.shape)
-        total = self._meet(ALL_REDUCE, what, x, members, context, nbytes, finish)
+        call = ("all_reduce", op.__name__, x.dtype, x.shape)
+        total = self._meet(ALL_REDUCE, call, x, members, context, nbytes, finish)
         if out is None:
             return total.copy()
         np.copyto(out, total)
@@ -242,8 +245,7 @@ class SimulatedEndpoint(Endpoint):
 
         own = copied(value) if root == self.rank else None
         start = self._loop.now
-        what = ("broadcast", f"from rank {root}")
-        value, size = self._join(what, own, members, context, finish)
+        value, size = self._join(("broadcast", root), own, members, context, finish)
         nbytes = broadcast_bytes(size, len(members), self._position(members), at)
         self._book(BROADCAST, start, nbytes)
         return copied(value)
@@ -271,7 +273,7 @@ class SimulatedEndpoint(Endpoint):
     def _meet(
         self,
         kind: int,
-        what: tuple[Any, ...],
+        call: Call,
         value: Any,
         members: Sequence[int],
         context: int,
@@ -280,13 +282,13 @@ class SimulatedEndpoint(Endpoint):
     ) -> Any:
         """What `finish` has for all, booked as one event of this kind."""
         start = self._loop.now
-        outcome = self._join(what, value, members, context, finish)
+        outcome = self._join(call, value, members, context, finish)
         self._book(kind, start, nbytes)
         return outcome
 
     def _join(
         self,
-        what: tuple[Any, ...],
+        call: Call,
         value: Any,
         members: Sequence[int],
         context: int,
@@ -294,8 +296,8 @@ class SimulatedEndpoint(Endpoint):
     ) -> Any:
         self.check()
         self._collectives[context] += 1
-        meeting = self._simulation.meeting(context, self._collectives[context], members, what)
-        return meeting.join(self.rank, what, value, finish)
+        meeting = self._simulation.meeting(context, self._collectives[context], members, call)
+        return meeting.join(self.rank, call, value, finish)
 
     def _position(self, members: Sequence[int]) -> int:
         """Where this rank is among the members; in the world, without looking."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,7 @@ class Strand:
         "endpoint",
         "error",
         "greenlet",
+        "members",
         "number",
         "outcome",
         "place",
@@ -63,6 +64,7 @@ class Strand:
         self.value: Any = None  # what it is handed when it is woken
         self.error: BaseException | None = None  # what it raises then
         self.wanted: Any = None  # the message it waits for: (source, tag, context)
+        self.members: Sequence[int] = ()  # of the communicator in which it waits for it
         self.blocked: Callable[[], str] | None = None  # what else it waits for, in words
         self.queue: list[Strand] | deque[Strand] | None = None  # in which it waits
         self.outcome = Outcome()

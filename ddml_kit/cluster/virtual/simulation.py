@@ -12,7 +12,7 @@ from greenlet import getcurrent
 
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.cluster.endpoint import ANY
-from ddml_kit.cluster.errors import Deadlock, RankFailed, deadlock_sentence, reason
+from ddml_kit.cluster.errors import Call, Deadlock, RankFailed, deadlock_sentence, reason
 from ddml_kit.cluster.faults import Slowdown
 from ddml_kit.cluster.network import Network
 from ddml_kit.cluster.run import Metric, Run, Snapshot
@@ -130,13 +130,11 @@ class Simulation:
             self._fresh.append(point)
             self.loop.show(self.loop.current)
 
-    def meeting(
-        self, context: int, number: int, members: Sequence[int], what: tuple[Any, ...]
-    ) -> Meeting:
+    def meeting(self, context: int, number: int, members: Sequence[int], call: Call) -> Meeting:
         """The number-th collective in this context. Raises RankFailed if a member is dead."""
         meeting = self._meetings.get((context, number))
         if meeting is None:
-            meeting = self._meetings[context, number] = Meeting(self.loop, members, what)
+            meeting = self._meetings[context, number] = Meeting(self.loop, members, call)
         failure = meeting.lost(self.failures) if self.failures else None
         if failure is not None:
             raise failure.again()
@@ -144,9 +142,11 @@ class Simulation:
             del self._meetings[context, number]
         return meeting
 
-    def check_alive(self, source: int, dest: int, tag: int, context: int) -> None:
+    def check_alive(
+        self, source: int, dest: int, tag: int, members: Sequence[int], context: int
+    ) -> None:
         """Raises RankFailed if whoever could send this is dead, and nothing is on its way."""
-        failure = self._hopeless(source, dest)
+        failure = self._hopeless(source, dest, members)
         if failure is not None and not self._is_under_way(source, dest, tag, context):
             raise failure.again()
 
@@ -214,7 +214,7 @@ class Simulation:
         for endpoint in self.endpoints:
             for strand in list(endpoint.receiving):
                 source, tag, context = strand.wanted
-                failure = self._hopeless(source, endpoint.rank)
+                failure = self._hopeless(source, endpoint.rank, strand.members)
                 if failure is not None and not self._is_under_way(
                     source, endpoint.rank, tag, context
                 ):
@@ -222,11 +222,16 @@ class Simulation:
                     self.loop.wake(strand, failure.again())
         return any_left
 
-    def _hopeless(self, source: int, dest: int) -> RankFailed | None:
-        """Why `dest` needn't wait for `source`, or for ANY, that is, for all others."""
-        if source == ANY and self.failures.keys() | {dest} == set(range(self.size)):
-            return next(iter(self.failures.values()), None)
-        return self.failures.get(source)
+    def _hopeless(self, source: int, dest: int, members: Sequence[int]) -> RankFailed | None:
+        """Why `dest` needn't wait for `source`, or for ANY, that is, for all other members."""
+        failures = self.failures
+        if source != ANY:
+            return failures.get(source)
+        if len(failures) < len(members) - 1:
+            return None
+        others = [member for member in members if member != dest]
+        dead = [failures[member] for member in others if member in failures]
+        return dead[0] if dead and len(dead) == len(others) else None
 
     def _is_under_way(self, source: int, dest: int, tag: int, context: int) -> bool:
         return any(
