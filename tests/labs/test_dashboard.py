@@ -12,7 +12,9 @@ pytestmark = pytest.mark.browser
 PROGRAM = '''
 import numpy as np
 from ddml_kit.cluster.simulated import Simulated
-from ddml_kit.notebook import Choice, Slider, Toggle, curves, dashboard, source, timeline
+from ddml_kit.notebook import (
+    Choice, Slider, Toggle, curves, dashboard, predict, source, timeline
+)
 
 
 class OneSlower:
@@ -69,6 +71,25 @@ panel = dashboard(
 )
 panel
 """
+FORESEEN = """
+time = predict.Number("time", "How long?", low=0, high=10, unit="s")
+loss = predict.Curve(
+    *("loss", "Draw the loss."),
+    **{"x": [0, 1, 2, 3], "low": 0, "high": 4, "x_title": "seconds", "y_title": "test loss"},
+    axis="seconds",
+)
+time.say(0.9)
+loss.say([3, 1, 0.5, 0.1])
+foreseeing = dashboard(
+    launch,
+    panel._plan.knobs,
+    curve=lambda w: float(w @ w),
+    value="test loss",
+    target=0.05,
+    predicted=(time, loss),
+)
+foreseeing
+"""
 CELLS = [
     "# Play\nChoose how far the fast workers may run ahead, then press **Run**.",
     PROGRAM,
@@ -78,6 +99,7 @@ CELLS = [
     "curves({label: kept.curve for label, kept in zip(panel.labels, panel.runs)}, target=0.05)",
     "source(timeline)",
     'dashboard(launch, panel._plan.knobs, curve=lambda w: float(w @ w), value="another")',
+    FORESEEN,
 ]
 
 
@@ -231,6 +253,62 @@ def test_a_second_dashboard_is_on_its_own(notebook: Notebook) -> None:
     other.wait()
     assert other.runs() == ["workers 8"]
     assert len(notebook.dashboard(0).runs()) > 1
+
+
+def test_each_dashboard_has_ids_of_its_own(notebook: Notebook) -> None:
+    ids = [node.get_attribute("id") for node in notebook.page.locator(".ddml-dashboard [id]").all()]
+    assert len(ids) == len(set(ids))
+    groups = notebook.page.locator(".ddml-dashboard .bar input:checked")
+    assert groups.count() == 3  # seconds or steps, on each of them
+
+
+def test_what_was_predicted_stands_beside_what_happened(notebook: Notebook) -> None:
+    panel = notebook.dashboard(2)
+    panel.press("Run")
+    panel.wait()
+    assert list(panel.answers())[:3] == ["time to 0.05", "you said", "test loss"]
+    assert panel.answer("you said") == "0.9 s"
+    dotted = panel.place.locator(".dotted")
+    expect(dotted).to_have_text("your prediction")
+    picture = panel.place.get_by_role("img", name="your prediction: from 3 at 0 seconds")
+    assert picture.locator(".scatterlayer .trace").count() == 2
+    panel.place.scroll_into_view_if_needed()
+    notebook.screenshot("dashboard-predicted-1100", 1100, 900)
+    notebook.screenshot("dashboard-predicted-800", 800, 1400)
+    panel.place.locator(".bar").get_by_text("steps", exact=True).click()
+    expect(dotted).to_be_hidden()
+
+
+def test_the_focus_stays_in_the_list_of_runs(notebook: Notebook) -> None:
+    panel = notebook.dashboard(2)
+    for _ in range(2):
+        panel.press("Run")
+        panel.wait()
+    item = panel.place.locator("li")
+    for number, button in ((0, "kept"), (1, "kept")):
+        item.nth(number).locator(f"button.{button}").press("Enter")
+        expect(item.nth(number).locator("button.kept")).to_have_attribute("aria-pressed", "true")
+        expect(item.nth(number).locator("button.kept")).to_be_focused()
+    for left in (2, 1):  # the neighbour of the one that is gone, and in the end its own
+        item.last.locator("button.remove").press("Enter")
+        expect(item).to_have_count(left)
+        expect(item.last.locator("button.remove")).to_be_focused()
+    item.last.locator("button.remove").press("Enter")
+    expect(panel.place.locator("button.main")).to_be_focused()
+
+
+def test_a_run_under_way_is_not_read_out(notebook: Notebook) -> None:
+    panel = notebook.dashboard(2)
+    answers, status = panel.place.locator(".answers"), panel.place.locator(".status")
+    panel.move("steps", "1,000,000")
+    panel.press("Run")
+    panel.busy()
+    for place in (answers, status):
+        expect(place).to_have_attribute("aria-live", "off")
+    panel.press("Stop")
+    panel.wait()
+    for place in (answers, status):
+        expect(place).to_have_attribute("aria-live", "polite")
 
 
 def test_static_figures_are_pictures_with_words(notebook: Notebook) -> None:
