@@ -17,6 +17,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from ddml_kit.cluster.checks import real, whole
+
 
 @runtime_checkable
 class Slowdown(Protocol):
@@ -37,6 +39,8 @@ class Constant:
     factors: Mapping[int, float]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.factors, Mapping):
+            raise TypeError(f"Constant needs {{rank: factor}}, got {self.factors!r}")
         for factor in self.factors.values():
             _check_factor("Constant", factor)
         object.__setattr__(self, "factors", dict(self.factors))
@@ -60,6 +64,9 @@ class Exponential:
 
     ranks: Collection[int] | None = None
 
+    def __post_init__(self) -> None:
+        _check_ranks("Exponential", self.ranks)
+
     def factor(self, rank: int, seconds: float, rng: np.random.Generator) -> float:
         """One draw of Exp(1)."""
         return rng.standard_exponential() if _concerns(self.ranks, rank) else 1.0
@@ -77,7 +84,8 @@ class Pareto:
     ranks: Collection[int] | None = None
 
     def __post_init__(self) -> None:
-        if not 1 < self.shape < math.inf:
+        _check_ranks("Pareto", self.ranks)
+        if not 1 < real("Pareto needs shape > 1", self.shape) < math.inf:
             raise ValueError(
                 f"Pareto needs shape > 1, or its mean shape / (shape - 1) is none; got {self.shape}"
             )
@@ -98,7 +106,8 @@ class Transient:
 
     def __post_init__(self) -> None:
         _check_factor("Transient", self.slower)
-        if not 0 <= self.start < self.stop:
+        rule = "Transient needs 0 <= start < stop in seconds"
+        if not 0 <= real(rule, self.start) < real(rule, self.stop):
             raise ValueError(
                 f"Transient needs 0 <= start < stop, got start={self.start} and stop={self.stop}"
             )
@@ -116,8 +125,14 @@ class Transient:
 def slowdown_factor(
     slowdowns: Sequence[Slowdown], rank: int, seconds: float, rng: np.random.Generator
 ) -> float:
-    """The product of all factors for this rank's work that starts at `seconds`."""
-    return math.prod(slowdown.factor(rank, seconds, rng) for slowdown in slowdowns)
+    """The product of all factors for this rank's work that starts at `seconds`.
+
+    Raises ValueError if that is no finite number of 0 or more.
+    """
+    factor = math.prod(slowdown.factor(rank, seconds, rng) for slowdown in slowdowns)
+    if not 0 <= factor < math.inf:
+        raise ValueError(f"a slowdown factor must be 0 or more, got {factor} for rank {rank}")
+    return factor
 
 
 def check_cluster(
@@ -129,7 +144,7 @@ def check_cluster(
     on_failure: str,
 ) -> None:
     """Raises a sentence, in the name of this cluster, for what no cluster can be made of."""
-    if not isinstance(size, Integral) or size < 1:
+    if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
         raise ValueError(f"{name} needs 1 or more ranks, got {size!r}")
     if not isinstance(seed, Integral) or seed < 0:
         raise ValueError(f"seed must be a whole number >= 0, got {seed!r}")
@@ -142,10 +157,13 @@ def check_cluster(
             raise TypeError(f"a slowdown needs factor(rank, seconds, rng), got {slowdown!r}")
         for rank in getattr(slowdown, "ranks", None) or ():
             _check_rank(repr(slowdown), rank, size)
+    if not isinstance(crashes, Mapping):
+        raise TypeError(f"crashes must be {{rank: seconds}}, got {crashes!r}")
     for rank, seconds in crashes.items():
         _check_rank("crashes", rank, size)
-        if not 0 <= seconds < math.inf:
-            raise ValueError(f"rank {rank} must crash at 0 or more seconds, got {seconds}")
+        rule = f"rank {rank} must crash at 0 or more seconds"
+        if not 0 <= real(rule, seconds) < math.inf:
+            raise ValueError(f"{rule}, got {seconds}")
 
 
 def _concerns(ranks: Collection[int] | None, rank: int) -> bool:
@@ -153,10 +171,15 @@ def _concerns(ranks: Collection[int] | None, rank: int) -> bool:
 
 
 def _check_factor(name: str, factor: float) -> None:
-    if not 0 < factor < math.inf:
+    if not 0 < real(f"{name} needs factors above 0", factor) < math.inf:
         raise ValueError(f"{name} needs factors above 0, got {factor}")
 
 
+def _check_ranks(name: str, ranks: Collection[int] | None) -> None:
+    if ranks is not None and not isinstance(ranks, Collection):
+        raise TypeError(f"{name} needs a collection of ranks, or None for all, got {ranks!r}")
+
+
 def _check_rank(name: str, rank: int, size: int) -> None:
-    if not 0 <= rank < size:
+    if not 0 <= whole(f"{name} names a rank that is no whole number", rank) < size:
         raise ValueError(f"{name} names rank {rank}, but ranks go from 0 to {size - 1}")

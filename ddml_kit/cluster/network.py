@@ -29,6 +29,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ddml_kit.cluster.checks import real, whole
+
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
@@ -46,15 +48,14 @@ class Network:
 
     def __post_init__(self) -> None:
         for name in ("latency", "uplink_latency"):
-            seconds = getattr(self, name)
+            seconds = real(f"{name} must be 0 or more seconds", getattr(self, name))
             if not 0 <= seconds < math.inf:
-                raise ValueError(f"{name} must be 0 or more seconds, got {seconds}")
+                raise ValueError(f"{name} must be 0 or more seconds, got {seconds:g}")
         for name in ("bandwidth", "uplink_bandwidth"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"{name} must be more than 0 bytes a second, got {getattr(self, name)}"
-                )
-        if self.racks < 1:
+            rule = f"{name} must be more than 0 bytes a second"
+            if not real(rule, getattr(self, name)) > 0:
+                raise ValueError(f"{rule}, got {getattr(self, name)}")
+        if whole("racks must be a whole number", self.racks) < 1:
             raise ValueError(f"a network needs 1 or more racks, got {self.racks}")
 
     def rack(self, rank: int, size: int) -> int:

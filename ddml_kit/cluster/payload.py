@@ -3,38 +3,66 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from numbers import Integral
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
+import cloudpickle
 import numpy as np
 
 
 def payload_bytes(value: Any) -> int:
     """The bytes of `value` as a packed payload.
 
-    An array or tensor: its bytes. A number: 8. None: 0. Text and bytes: their length. A tuple,
-    list or dict: the sum of its values. Anything with `nbytes`: that. Another object: the sum of
-    its attributes (its pickle would be longer where its class is not known, as a cell's is in a
-    worker); one without attributes: its pickle.
+    An array or tensor: its bytes. A number: 8, a complex one 16. None: 0. Text and bytes: their
+    length. A tuple, list or dict: the sum of its values. Anything with `nbytes`: that. A class or
+    function: 0, as if it were known where it arrives. Another object: the sum of its attributes
+    (its pickle would be longer where its class is not known, as a cell's is in a worker); one
+    without attributes: its pickle. A container or object that is met again counts once.
     """
+    return _payload_bytes(value, set())
+
+
+def _payload_bytes(value: Any, seen: set[int]) -> int:
+    """seen: the ids of the containers and objects that have been counted."""
+    if isinstance(value, type | FunctionType | BuiltinFunctionType | MethodType):
+        return 0
     nbytes = getattr(value, "nbytes", None)
-    if nbytes is not None and not callable(nbytes):
-        return 8 if isinstance(value, np.generic) else int(nbytes)
+    if isinstance(nbytes, Integral):
+        if isinstance(value, np.generic):
+            return 16 if isinstance(value, np.complexfloating) else 8
+        return int(nbytes)
     if value is None:
         return 0
     if isinstance(value, bool | int | float):
         return 8
+    if isinstance(value, complex):
+        return 16
     if isinstance(value, bytes | bytearray):
         return len(value)
     if isinstance(value, str):
         return len(value.encode())
+    parts: Collection[Any]
     if isinstance(value, tuple | list):
-        return sum(map(payload_bytes, value))
-    if isinstance(value, dict):
-        return sum(map(payload_bytes, value.values()))
-    if hasattr(value, "__dict__"):
-        return sum(map(payload_bytes, vars(value).values()))
-    return len(pickle.dumps(value, 5))
+        parts = value
+    elif isinstance(value, dict):
+        parts = value.values()
+    elif hasattr(value, "__dict__"):
+        parts = vars(value).values()
+    else:
+        return _pickled_bytes(value)
+    if id(value) in seen:
+        return 0
+    seen.add(id(value))
+    return sum(_payload_bytes(part, seen) for part in parts)
+
+
+def _pickled_bytes(value: Any) -> int:
+    try:
+        return len(pickle.dumps(value, 5))
+    except Exception:  # of a class that only a notebook's cell knows
+        return len(cloudpickle.dumps(value, 5))
 
 
 def chunk_bounds(length: int, n: int) -> list[int]:

@@ -6,8 +6,10 @@ import io
 import json
 import os
 from abc import ABC, abstractmethod
+from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -155,6 +157,7 @@ class Run:
     def save(self, path: str | os.PathLike) -> None:
         """Write the run to one .npz file, without pickle.
 
+        A NamedTuple in a result comes back with its name and fields, but none of its methods.
         Raises TypeError, before writing, for a result that is not made of arrays, numbers, text,
         None, lists, tuples and dicts with text keys.
         """
@@ -227,14 +230,19 @@ def human_bytes(n: float) -> str:
 
 def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     """A JSON tree; what JSON lacks is {"kind": ...}, and an array a reference into `arrays`."""
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf" and value.itemsize <= 8:
+        return {"scalar": [value.dtype.str, value.item()]}
+    if isinstance(value, np.generic) and not value.dtype.hasobject:
+        return {"item": _encode(np.asarray(value), where, arrays)}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, np.generic):
-        value = np.asarray(value)
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         name = f"array{len(arrays)}"
         arrays[name] = value
         return {"array": name}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        items = [_encode(item, where, arrays) for item in value]
+        return {"named": [type(value).__name__, value._fields, items]}
     if isinstance(value, tuple | list):
         kind = "tuple" if isinstance(value, tuple) else "list"
         return {kind: [_encode(item, where, arrays) for item in value]}
@@ -252,7 +260,21 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     [(kind, content)] = value.items()
     if kind == "array":
         return arrays[content]
+    if kind == "scalar":
+        dtype, number = content
+        return np.dtype(dtype).type(number)
+    if kind == "item":
+        return _decode(content, arrays)[()]
     if kind == "dict":
         return {key: _decode(item, arrays) for key, item in content.items()}
+    if kind == "named":
+        name, fields, items = content
+        return _named(name, tuple(fields))._make(_decode(item, arrays) for item in items)
     items = [_decode(item, arrays) for item in content]
     return tuple(items) if kind == "tuple" else items
+
+
+@lru_cache(256)
+def _named(name: str, fields: tuple[str, ...]) -> Any:
+    """One class for all that have this name and these fields."""
+    return namedtuple(name, fields)

@@ -8,6 +8,7 @@ arguments are the caller's, and no rank sees another's changes to them.
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,11 @@ class Parcel:
 def pack(program: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Parcel:
     """The call program(comm, *args, **kwargs), ready to travel.
 
-    Raises TypeError with the argument that can't be sent.
+    Raises TypeError with the argument that can't be sent, or that the program does not take.
     """
+    if not callable(program):
+        raise TypeError(f"a program is a function of a Comm, got {program!r}")
+    _check_arguments(program, args, kwargs)
     buffers: list[pickle.PickleBuffer] = []
     try:
         pickled = cloudpickle.dumps(
@@ -43,6 +47,18 @@ def pack(program: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any
 def unpack(parcel: Parcel) -> tuple[Callable[..., Any], tuple, dict[str, Any]]:
     """A rank's own copy of the call; its arrays are read-only views of the parcel's buffers."""
     return pickle.loads(parcel.pickled, buffers=[b.toreadonly() for b in parcel.buffers])
+
+
+def _check_arguments(program: Callable, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    try:
+        signature = inspect.signature(program)
+    except (TypeError, ValueError):  # some of those that are written in C have none
+        return
+    try:
+        signature.bind("comm", *args, **kwargs)
+    except TypeError as error:
+        name = getattr(program, "__name__", type(program).__name__)
+        raise TypeError(f"{name}{signature} can't be called so: {error}") from None
 
 
 def _culprit(program: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> str:

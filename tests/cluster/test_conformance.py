@@ -246,6 +246,25 @@ def test_classes_that_only_a_cell_knows_can_be_sent(cluster):
     assert same_class
 
 
+def test_what_holds_itself_and_what_is_no_data_can_be_sent(cluster):
+    class Node:
+        pass
+
+    def program(comm):
+        ring, a, b = [1.0], Node(), Node()
+        ring.append(ring)
+        a.other, b.other = b, a
+        for value in (ring, a, Node, [len], {len}):
+            comm.send(value, comm.rank)
+        ring, a, kind, (function,), _ = (comm.recv().value for _ in range(5))
+        assert a.other.other is a
+        return ring[1] is ring, isinstance(a, kind), function is len
+
+    run = cluster(1).run(program)
+    assert run.results == [(True, True, True)]
+    assert run.trace.of(1)["bytes"].tolist()[:4] == [8, 0, 0, 0]
+
+
 def test_what_cannot_be_sent_is_named(cluster):
     def program(comm):
         comm.send((i for i in range(3)), 0)
@@ -328,6 +347,46 @@ def test_bad_calls_get_a_sentence(call, sentence):
     with pytest.raises(RankFailed, match="rank 0 failed") as caught:
         Simulated(2).run(program, call)  # the sentence is Comm's, the same on all
     assert sentence in str(caught.value)
+
+
+class Odd:
+    """A slowdown that is not what it should be."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def factor(self, rank, seconds, rng):
+        return self.value if rank else 1.0
+
+
+@pytest.mark.parametrize("factor", [-1, float("nan"), float("inf")])
+def test_a_slowdown_that_cannot_be_is_an_error(cluster, factor):
+    def program(comm):
+        comm.work(1e-6)
+
+    sentence = f"ValueError: a slowdown factor must be 0 or more, got {factor}.* for rank 1"
+    with pytest.raises(RankFailed, match=sentence):
+        cluster(2, slowdowns=[Odd(factor)]).run(program)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda cluster: cluster.run(3), "a program is a function of a Comm, got 3"),
+        (lambda cluster: cluster.run(), "missing 1 required positional argument: 'program'"),
+        (
+            lambda cluster: cluster.run(lambda comm, x: x),
+            r"<lambda>\(comm, x\) can't be called so: missing a required argument: 'x'",
+        ),
+        (
+            lambda cluster: cluster.start(endless, 1, lr=2),
+            r"endless\(comm\) can't be called so: too many positional arguments",
+        ),
+    ],
+)
+def test_what_is_no_program_is_refused(cluster, call, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        call(cluster(2))
 
 
 # ------------------------------------------------------------------------------- groups

@@ -44,6 +44,13 @@ class Point:
         ({"long key": 1.0, 2: [1, 2]}, 24),
         (Sparse(np.arange(3), np.zeros(3, np.float32)), 36),
         (Point(), 14),
+        (1 + 2j, 16),
+        (np.complex64(1), 16),
+        (Point, 0),
+        (np.ndarray, 0),
+        (len, 0),
+        (fold, 0),
+        ([1, len], 8),
     ],
 )
 def test_a_value_weighs_its_arrays_and_eight_bytes_a_number(value, nbytes):
@@ -52,6 +59,24 @@ def test_a_value_weighs_its_arrays_and_eight_bytes_a_number(value, nbytes):
 
 def test_what_has_no_attributes_weighs_its_pickle():
     assert 20 < payload_bytes({1, 2, 3}) < 100
+
+
+class Node:
+    def __init__(self, x):
+        self.x, self.others = x, []
+
+
+def test_what_holds_itself_is_counted_once():
+    nodes = [Node(float(i)) for i in range(20)]
+    for node in nodes:
+        node.others = nodes
+    assert payload_bytes(nodes) == 20 * 8
+    assert payload_bytes(nodes[3]) == 20 * 8
+    x = np.zeros(2)
+    assert payload_bytes((x, x)) == 32
+    loop = [1]
+    loop.append(loop)
+    assert payload_bytes(loop) == 8
 
 
 SIZES = st.integers(1, 40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -119,6 +120,35 @@ def test_failures_nan_and_infinity_are_saved(run, tmp_path):
     assert math.isnan(loaded.points[0].values["x"])
     assert loaded.failures[1].worker_traceback == "Traceback ..."
     assert str(loaded.failures[1]) == str(failure)
+
+
+class Raced(NamedTuple):
+    w: np.ndarray
+    updates: int
+
+    @property
+    def half(self):
+        return self.updates / 2
+
+
+SCALARS = [
+    np.float32(2), np.float64(0.1), np.float16(0.1), np.int8(-3), np.uint64(2**64 - 1),
+    np.bool_(True), np.complex64(1 + 2j), np.longdouble(1) / 3, np.str_("ä"), np.bytes_(b"ab"),
+    np.datetime64("2026-01-01"), np.float64("inf"),
+]  # fmt: skip
+
+
+def test_numbers_of_numpy_and_named_tuples_come_back_as_such(run, tmp_path):
+    results = [SCALARS, Raced(np.ones(2), 7)]
+    Run("simulated", 2, 0, 0.0, results, run.trace).save(tmp_path / "run")
+    scalars, raced = Run.load(tmp_path / "run").results
+    assert scalars == SCALARS
+    assert [type(x) for x in scalars] == [type(x) for x in SCALARS]
+    np.testing.assert_array_equal(raced.w, np.ones(2))
+    assert raced.updates == 7
+    assert type(raced).__name__ == "Raced"
+    again = Run.load(tmp_path / "run").results[1]
+    assert type(again) is type(raced)
 
 
 RESULTS = st.recursive(

@@ -234,10 +234,13 @@ def test_a_group_within_a_rack_is_fast():
         ({"bandwidth": 0}, "bandwidth must be more than 0 bytes a second, got 0"),
         ({"uplink_bandwidth": math.nan}, "uplink_bandwidth must be more than 0 bytes a second"),
         ({"racks": 0}, "a network needs 1 or more racks, got 0"),
+        ({"racks": 1.5}, "racks must be a whole number, got 1.5"),
+        ({"latency": "a"}, "latency must be 0 or more seconds, got 'a'"),
+        ({"uplink_bandwidth": None}, "more than 0 bytes a second, got None"),
     ],
 )
 def test_networks_that_cannot_be(options, sentence):
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises((ValueError, TypeError), match=sentence):
         Network(**options)
 
 
@@ -296,6 +299,16 @@ def test_exponential_and_pareto_slowdowns_have_their_means_and_draws_of_their_ow
         (lambda: Simulated(2, slowdowns=[3.0]), r"needs factor\(rank, seconds, rng\), got 3.0"),
         (lambda: Simulated(2, slowdowns=[Constant({2: 3.0})]), "names rank 2, but ranks go from 0"),
         (lambda: Simulated(2, crashes={5: 1.0}), "crashes names rank 5, but ranks go from 0 to 1"),
+        (lambda: Simulated(True), "Simulated needs 1 or more ranks, got True"),
+        (lambda: Simulated(2, crashes=[0]), r"crashes must be \{rank: seconds\}, got \[0\]"),
+        (lambda: Simulated(2, crashes={0: "a"}), "must crash at 0 or more seconds, got 'a'"),
+        (lambda: Simulated(2, crashes={0.5: 1}), "a rank that is no whole number, got 0.5"),
+        (lambda: Constant([1]), r"Constant needs \{rank: factor\}, got \[1\]"),
+        (lambda: Constant({1: "a"}), "Constant needs factors above 0, got 'a'"),
+        (lambda: Exponential(0), "needs a collection of ranks, or None for all, got 0"),
+        (lambda: Pareto(2.0, 1), "needs a collection of ranks, or None for all, got 1"),
+        (lambda: Pareto("a"), "Pareto needs shape > 1, got 'a'"),
+        (lambda: Transient(0, None, 1.0, 2.0), "start < stop in seconds, got None"),
         (lambda: Simulated(2, crashes={1: -1.0}), "rank 1 must crash at 0 or more seconds"),
     ],
 )
@@ -686,6 +699,28 @@ def test_the_same_numbers_come_where_the_words_are_not_found(monkeypatch):
         monkeypatch.setattr(kind, "_addresses", lambda self: ())
     assert PythonGenerator().memory is None
     assert Simulated(3).run(draws).results == found
+
+
+@pytest.mark.parametrize("while_it_runs", [False, True])
+def test_the_callers_numpy_may_have_a_generator_of_another_kind(while_it_runs):
+    expected = list(Simulated(2).run(draws).results)
+    standard, state = np.random.mtrand.get_bit_generator(), np.random.get_state()
+    try:
+        running = Simulated(2).start(lambda comm: (comm.record(x=1), draws(comm))[1])
+        if while_it_runs:
+            next(iter(running))
+        np.random.set_bit_generator(np.random.PCG64(1))
+        np.random.randn()  # a second number is kept
+        before = np.random.get_state(legacy=False)
+        if not while_it_runs:
+            running = Simulated(2).start(draws)
+        assert list(running.result().results) == expected
+        after = np.random.get_state(legacy=False)
+        assert after == before
+        assert np.random.mtrand.get_bit_generator() is not standard
+    finally:
+        np.random.set_bit_generator(standard)
+        np.random.set_state(state)
 
 
 def draws_late(comm, who, when):

@@ -32,7 +32,7 @@ from ddml_kit.cluster.local.forkserver import (
     Request,
     Start,
 )
-from ddml_kit.cluster.local.outbox import write_memory
+from ddml_kit.cluster.local.outbox import send_descriptors, write_memory
 
 
 class ForkServer:
@@ -102,7 +102,7 @@ class ForkServer:
         with self._lock:
             self._control.send(pickle.dumps(request))
             for first in range(0, len(descriptors), MOST):
-                socket.send_fds(self._control, [b"+"], descriptors[first : first + MOST])
+                send_descriptors(self._control, descriptors[first : first + MOST])
 
     def _end(self) -> None:
         if self.process.returncode is None:
@@ -184,6 +184,9 @@ def _ask(request: Request, descriptors: Sequence[int]) -> ForkServer:
         ForkServer.stop(server)
         server = ForkServer.running()
         server.request(request, descriptors)
+    except BaseException:  # half a request: the server would wait for the rest for ever
+        ForkServer.stop(server)
+        raise
     return server
 
 

@@ -156,7 +156,7 @@ class Server:
             try:
                 process = os.fork()
             except OSError as error:
-                run.socket.send(EXIT.pack(rank, NOT_STARTED + (error.errno or 0)))
+                self._report(run, rank, NOT_STARTED + (error.errno or 0))
                 continue
             if process == 0:
                 self._become_worker(rank, descriptors)
@@ -164,6 +164,7 @@ class Server:
         for descriptor in descriptors:
             os.close(descriptor)
         self._selector.register(run.socket, selectors.EVENT_READ, lambda: self._obey(run))
+        self._forget_if_over(run)
 
     def _reap(self) -> None:
         self._bell.recv(LONGEST)
@@ -174,14 +175,22 @@ class Server:
                 return
             if process == 0:
                 return
-            [run] = [run for run in self._runs if process in run.ranks]
-            exit = EXIT.pack(run.ranks.pop(process), os.waitstatus_to_exitcode(status))
-            with contextlib.suppress(OSError):  # the parent does not listen any more
-                run.socket.send(exit)
-            if not run.ranks:
-                self._selector.unregister(run.socket)
-                run.socket.close()
-                self._runs.remove(run)
+            run = next((run for run in self._runs if process in run.ranks), None)
+            if run is None:  # a library has left a child of its own
+                continue
+            self._report(run, run.ranks.pop(process), os.waitstatus_to_exitcode(status))
+            self._forget_if_over(run)
+
+    def _report(self, run: Run, rank: int, code: int) -> None:
+        with contextlib.suppress(OSError):  # the parent does not listen any more
+            run.socket.send(EXIT.pack(rank, code))
+
+    def _forget_if_over(self, run: Run) -> None:
+        """A socket that stays when the parent has let go of it would always be ready."""
+        if not run.ranks:
+            self._selector.unregister(run.socket)
+            run.socket.close()
+            self._runs.remove(run)
 
     def _obey(self, run: Run) -> None:
         """Send the signal that the parent asks for; if it let go of the run, end all of it."""

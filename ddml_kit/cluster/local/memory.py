@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import threading
 from collections.abc import Callable
 
 from ddml_kit.cluster.local.system import SEGMENT, SEGMENTS, Memory
@@ -24,13 +25,21 @@ MARGIN = 1 << 26  # bytes that are left to the rest of the machine
 
 
 class Views(dict[int, mmap.mmap]):
-    """The maps of one area's segments, by number; made when first asked for."""
+    """The maps of one area's segments, by number; made when first asked for, once each.
+
+    A map that is let go of closes a descriptor of the file, and with any of them the process loses
+    all its locks on it (fcntl: record locks), so two strands must not make two of one segment.
+    """
 
     def __init__(self, memory: Memory, area: int) -> None:
         self._memory, self._area = memory, area
+        self._making = threading.Lock()
 
     def __missing__(self, k: int) -> mmap.mmap:
-        view = self[k] = self._memory.segment(self._area, k)
+        with self._making:
+            view = self.get(k)  # another strand's, while this one waited
+            if view is None:
+                view = self[k] = self._memory.segment(self._area, k)
         return view
 
 

@@ -76,7 +76,8 @@ class Outbox:
         try:
             with self._lock:
                 self._connection.send_bytes(_head(-len(sizes), sizes))
-                _send_descriptor(self._connection, memory)
+                with socket.socket(fileno=os.dup(self._connection.fileno())) as wire:
+                    send_descriptors(wire, [memory])
         finally:
             os.close(memory)
 
@@ -126,17 +127,17 @@ def write_memory(parts: Sequence[memoryview], align: int = 1) -> int:
     return descriptor
 
 
-def _send_descriptor(connection: Connection, descriptor: int) -> None:
-    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
-        while True:
-            try:
-                socket.send_fds(wire, [b"\0"], [descriptor])
-            except OSError as error:
-                if error.errno != errno.ETOOMANYREFS:
-                    raise
-                time.sleep(0.001)  # too many descriptors are under way; the parent takes them out
-            else:
-                return
+def send_descriptors(wire: socket.socket, descriptors: Sequence[int]) -> None:
+    """Send copies of these with a message of one byte; waits while too many are under way."""
+    while True:
+        try:
+            socket.send_fds(wire, [b"\0"], descriptors)
+        except OSError as error:
+            if error.errno != errno.ETOOMANYREFS:
+                raise
+            time.sleep(0.001)  # until whoever receives them takes some out
+        else:
+            return
 
 
 def _receive_memory(connection: Connection, sizes: Sequence[int]) -> list[memoryview]:

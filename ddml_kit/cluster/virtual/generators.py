@@ -53,6 +53,12 @@ class GlobalGenerator(ABC):
         finally:
             self.restore(state)
 
+    def arrive(self) -> None:  # noqa: B027 - for most there is nothing to do
+        """Be the one from which the library draws."""
+
+    def depart(self) -> None:  # noqa: B027
+        """The caller's is, as before `arrive`."""
+
     @abstractmethod
     def state(self) -> Any:
         """All of the state, by the library's own function."""
@@ -136,10 +142,37 @@ class PythonGenerator(GlobalGenerator):
 
 
 class NumpyGenerator(GlobalGenerator):
-    """NumPy's legacy one: the words, then a position."""
+    """NumPy's legacy one: the words, then a position.
+
+    The caller may have put a generator of another kind there (numpy.random.set_bit_generator). In
+    a run there is a twister all the same, as in the workers of other clusters.
+    """
 
     name, before, after, position = "numpy", 0, 1, WORDS
     watch = (WORDS - 1,)
+
+    def __init__(self) -> None:
+        current = np.random.mtrand.get_bit_generator()
+        self._owner = current if isinstance(current, np.random.MT19937) else np.random.MT19937()
+        self._callers: tuple[Any, Any] | None = None  # what stood there, and its state
+        self.arrive()
+        try:
+            super().__init__()
+        finally:
+            self.depart()
+
+    def arrive(self) -> None:
+        current = np.random.mtrand.get_bit_generator()
+        if current is not self._owner:
+            self._callers = current, self.state()
+            np.random.mtrand.set_bit_generator(self._owner)
+
+    def depart(self) -> None:
+        if self._callers is not None:
+            current, state = self._callers
+            np.random.mtrand.set_bit_generator(current)
+            self.restore(state)
+            self._callers = None
 
     def state(self) -> Any:
         return np.random.get_state(legacy=False)  # noqa: NPY002
@@ -157,9 +190,6 @@ class NumpyGenerator(GlobalGenerator):
         return self.state()["state"]["key"].astype(np.uint32).tobytes()
 
     def _addresses(self) -> Sequence[int]:
-        self._owner = np.random.mtrand.get_bit_generator()  # of the memory, while it is used
-        if not isinstance(self._owner, np.random.MT19937):  # set_bit_generator was called
-            return ()
         return (self._owner.ctypes.state_address,)
 
     def _draw(self) -> Any:
@@ -246,6 +276,7 @@ class Generators:
     def arrive(self) -> None:
         """Set aside the caller's states, to bring them back in `depart`."""
         for generator in self._all:
+            generator.arrive()
             self._set_aside(generator)
         for memory, image in self._standing:
             memory[:] = image
@@ -257,6 +288,7 @@ class Generators:
                 generator.memory[:] = memory
             else:
                 generator.restore(state)
+            generator.depart()
 
     def begin(self, rank: int) -> RankStates:
         """The rank's states, seeded at the first call."""

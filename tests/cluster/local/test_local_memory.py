@@ -1,7 +1,9 @@
 """The heap hands out what was freed last, gives idle pages back, and says when there is no more."""
 
+import contextlib
 import os
 import resource
+import threading
 
 import numpy as np
 import pytest
@@ -42,6 +44,24 @@ def test_pieces_in_use_do_not_overlap(sizes, random):
             heap.give(address)
             del used[address]
     shared.close()
+
+
+def test_two_strands_that_first_touch_a_segment_have_one_map():
+    together = threading.Barrier(2)
+
+    class Slow:
+        def segment(self, area, k):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait(0.2)  # for the other strand, if it may come here, too
+            return object()
+
+    views, found = Views(Slow(), 1), []
+    threads = [threading.Thread(target=lambda: found.append(views[0])) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0] is found[1] is views[0]
 
 
 def test_the_piece_freed_last_is_used_first(shared):
