@@ -161,6 +161,7 @@ def test_a_class_is_pooled_into_one_histogram(tmp_path: Path, file: Path) -> Non
         assert store.to_csv(paths[-1], learner=learner, path=file) == 4
     figure = predict.pool(paths, "speedup", measured=1.3)
     assert sorted(figure.plot.data[0].x) == [1.0, 2.0, 2.0]
+    assert figure.plot.data[0].xbins.to_plotly_json() == {"start": 0.5, "end": 2.5, "size": 1}
     assert figure.plot.layout.yaxis.title.text == "learners, of 3"
     with pytest.raises(ValueError, match="none of the files answers"):
         predict.pool(paths, "something else")

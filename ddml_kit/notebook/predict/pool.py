@@ -16,6 +16,8 @@ from ddml_kit.notebook.predict import store
 from ddml_kit.notebook.predict.store import Row
 from ddml_kit.notebook.units import number_text
 
+MOST_BARS = 40  # whole numbers further apart than this share bars
+
 
 def pool(
     paths: Iterable[str | os.PathLike],
@@ -26,7 +28,7 @@ def pool(
 ) -> Figure:
     """A figure of what a class predicted, from the learners' CSVs, and of what was measured.
 
-    A number: a histogram, measured dashed. A choice: a bar an option, the measured one blue.
+    A number: a histogram, measured dashed. A choice: a bar an option, the measured one named.
     A curve: a box at each point, x_title below, and what was measured there as a line.
     If a learner answers twice, the last answer counts. Raises ValueError if nobody answered the
     question, for answers of different kinds, and for `measured` that does not fit them.
@@ -40,6 +42,7 @@ def pool(
     if any(row.x for row in rows):
         return _curves(rows, question, heard, measured, x_title)
     plot = _empty("predicted", f"learners, of {learners}")
+    plot.update_yaxes(dtick=-(-learners // 6))  # there is no half learner
     numbers = [_number(row.value) for row in rows]
     if None in numbers:
         return _options(rows, plot, f"{question}, said by {heard}", measured)
@@ -47,14 +50,21 @@ def pool(
 
 
 def _numbers(values: list[float], plot: go.Figure, start: str, measured: Any) -> Figure:
-    plot.add_histogram(x=values, marker={"color": style.BLUE})
-    words = f"{start} said {number_text(min(values))} to {number_text(max(values))}, "
+    low, high = min(values), max(values)
+    bars: dict[str, Any] = {"marker": {"color": style.GREY}}
+    if all(v == int(v) for v in values) and high - low < MOST_BARS:  # a bar for each whole number
+        bars["xbins"] = {"start": low - 0.5, "end": high + 0.5, "size": 1}
+    plot.add_histogram(x=values, **bars)
+    words = f"{start} said {number_text(low)} to {number_text(high)}, "
     words += f"half of them at most {number_text(median(values))}"
     if measured is not None:
         was = _number(measured)
         if was is None:
             raise ValueError(f"measured must be a number as the answers are, got {measured!r}")
-        plot.add_vline(x=was, line_dash="dash", annotation_text="measured")
+        line = {"color": style.BLUE, "dash": "dash", "width": 2.5}
+        plot.add_vline(x=was, line=line, annotation_text="measured")
+        unseen = {"mode": "markers", "opacity": 0, "hoverinfo": "skip", "showlegend": False}
+        plot.add_scatter(x=[was], y=[0], **unseen)  # so that the axis reaches it
         words += f"; it was {number_text(was)}"
     return Figure(plot, f"{words}.")
 
@@ -99,6 +109,7 @@ def _curves(rows: Sequence[Row], question: str, heard: str, measured: Any, x_tit
         boxpoints="all",
         pointpos=0,
         line={"color": style.MUTED},
+        fillcolor=style.GREY,
     )
     medians = [median(points[x]) for x in places]
     words = f"{question}: the curves of {heard}. Median: {_listed(medians, names, x_title)}."
