@@ -1,8 +1,9 @@
 """What JupyterLab, a kernel and 8 workers take in memory: does a learner fit into Binder's 2 GB?
 
-A JupyterLab is started as Binder does, and a kernel in it, which imports what labs import and then
-trains with 8 workers twice: the compiled Hogwild! on text, and a torch module on images. Meanwhile
-the memory of all processes is read again and again; the reading with the largest sum counts.
+A JupyterLab is started as Binder does, and two kernels in it: that of the index, which has run its
+cell, and that of a lab, which imports what labs import and then trains with 8 workers twice: the
+compiled Hogwild! on text, and a torch module on images. Meanwhile the memory of all processes is
+read again and again; the reading with the largest sum counts.
 
 PSS: a page is divided by the number of processes that have it, so that a sum counts it once. A
 process elsewhere that has loaded the same files takes its share as well, so such are counted and
@@ -35,6 +36,13 @@ BINDER = 2e9  # bytes that a session may take there; half of them are guaranteed
 PAUSE = 0.1  # seconds between readings
 PATIENCE = 120.0  # seconds until something counts as stuck
 
+INDEX = """
+from ddml_kit.cluster import Processes, Simulated
+def add_up(comm):
+    return comm.all_reduce(comm.rank)
+Simulated(4).run(add_up)
+Processes(4).run(add_up)
+"""
 IMPORTS = """
 import ddml_kit.notebook
 from ddml_kit.cluster.processes import Processes
@@ -58,22 +66,22 @@ run = cluster.run(hogwild, problem, steps=300, lr=0.05)
 
 
 class Reading(NamedTuple):
-    """Bytes: of the server, of its kernel, of the server of workers, of each worker, of others.
+    """Bytes: of the server, its kernels, their servers of workers, each worker, and others.
 
     files: how much of all that are files, libraries mostly, which other learners of the same
     machine share.
     """
 
     server: int
-    kernel: int
-    fork_server: int
+    kernels: int
+    fork_servers: int
     workers: list[int]
     others: int
     files: int
 
     @property
     def total(self) -> int:
-        return self.server + self.kernel + self.fork_server + sum(self.workers) + self.others
+        return self.server + self.kernels + self.fork_servers + sum(self.workers) + self.others
 
 
 @contextmanager
@@ -147,7 +155,7 @@ def run_cell(client: BlockingKernelClient, code: str, server: psutil.Process) ->
 def read(server: psutil.Process) -> Reading:
     """What the server and all that it started have now."""
     own, files = pss(server.pid)
-    parts: dict[str, list[int]] = {"kernel": [], "fork_server": [], "workers": [], "others": []}
+    parts: dict[str, list[int]] = {"kernels": [], "servers": [], "workers": [], "others": []}
     fork_servers = set()
     for process in server.children(recursive=True):  # parents before their children
         try:
@@ -155,18 +163,18 @@ def read(server: psutil.Process) -> Reading:
             if process.ppid() in fork_servers:
                 part = "workers"
             elif "forkserver" in command:
-                part = "fork_server"
+                part = "servers"
                 fork_servers.add(process.pid)
             else:
-                part = "kernel" if "ipykernel" in command else "others"
+                part = "kernels" if "ipykernel" in command else "others"
         except (psutil.Error, OSError):  # it has just ended
             continue
         parts[part].append(size[0])
         files += size[1]
     return Reading(
         server=own,
-        kernel=sum(parts["kernel"]),
-        fork_server=sum(parts["fork_server"]),
+        kernels=sum(parts["kernels"]),
+        fork_servers=sum(parts["servers"]),
         workers=parts["workers"],
         others=sum(parts["others"]),
         files=files,
@@ -203,7 +211,8 @@ def main() -> None:
         jupyterlab(Path(place)) as (server, ask),
     ):
         ask("lab/api/settings")  # what a page asks for when it opens
-        with kernel(ask, Path(place)) as client:
+        with kernel(ask, Path(place)) as index, kernel(ask, Path(place)) as client:
+            run_cell(index, INDEX, server)
             run_cell(client, IMPORTS, server)
             columns = [run_cell(client, code, server) for code in (COMPILED, TORCH)]
             _wait(lambda: not read(server).workers, "the end of the workers")
@@ -224,8 +233,8 @@ def main() -> None:
         head=["MB (PSS)", "no run", "8 workers, compiled Hogwild!", "8 workers, a torch module"],
         rows=[
             ["JupyterLab", *(mb(c.server) for c in columns)],
-            ["kernel", *(mb(c.kernel) for c in columns)],
-            ["fork server", *(mb(c.fork_server) for c in columns)],
+            ["2 kernels: index, lab", *(mb(c.kernels) for c in columns)],
+            ["their 2 fork servers", *(mb(c.fork_servers) for c in columns)],
             ["workers, together", *(mb(sum(c.workers)) for c in columns)],
             ["workers, the largest", *(mb(max(c.workers, default=0)) for c in columns)],
             ["others", *(mb(c.others) for c in columns)],

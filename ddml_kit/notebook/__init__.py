@@ -1,4 +1,4 @@
-"""What a lab shows: dashboard, figures, source."""
+"""What a lab shows: dashboard, figures, predictions, checks, source."""
 
 try:
     import anywidget  # noqa: F401

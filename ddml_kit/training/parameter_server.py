@@ -282,14 +282,13 @@ def mean(gradients: Sequence[np.ndarray | Sparse]) -> np.ndarray | Sparse:
     """Their mean, added up in order; a single one as it is."""
     if len(gradients) == 1:
         return gradients[0]
-    if not isinstance(gradients[0], Sparse):
-        total = gradients[0]
-        for gradient in gradients[1:]:
-            total = total + gradient
-        return total / len(gradients)
-    indices = np.unique(np.concatenate([gradient.indices for gradient in gradients]))
-    values = np.zeros(len(indices), gradients[0].values.dtype)
-    for gradient in gradients:
+    dense = [gradient for gradient in gradients if not isinstance(gradient, Sparse)]
+    if dense:
+        return np.add.reduce(dense, axis=0) / len(dense)
+    sparse = [gradient for gradient in gradients if isinstance(gradient, Sparse)]
+    indices = np.unique(np.concatenate([gradient.indices for gradient in sparse]))
+    values = np.zeros(len(indices), sparse[0].values.dtype)
+    for gradient in sparse:
         values[np.searchsorted(indices, gradient.indices)] += gradient.values
     return Sparse(indices, values / len(gradients))
 

@@ -86,7 +86,7 @@ class SSP(Waiting):
     """
 
     staleness: float
-    by_round: bool = False  # type: ignore[misc]
+    by_round: bool = False
 
     def __post_init__(self) -> None:
         if not self.staleness >= 0:
@@ -130,7 +130,7 @@ class BackupWorkers(Waiting):
     used.
     """
 
-    late: int  # type: ignore[misc]
+    late: int
     cancel: bool = True
 
     by_round = True
