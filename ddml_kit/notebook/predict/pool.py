@@ -62,9 +62,12 @@ def _numbers(values: list[float], plot: go.Figure, start: str, measured: Any) ->
         if was is None:
             raise ValueError(f"measured must be a number as the answers are, got {measured!r}")
         line = {"color": style.BLUE, "dash": "dash", "width": 2.5}
-        plot.add_vline(x=was, line=line, annotation_text="measured")
-        unseen = {"mode": "markers", "opacity": 0, "hoverinfo": "skip", "showlegend": False}
-        plot.add_scatter(x=[was], y=[0], **unseen)  # so that the axis reaches it
+        side = "top left" if was > (low + high) / 2 else "top right"  # where there is room
+        plot.add_vline(x=was, line=line, annotation_text="measured", annotation_position=side)
+        margin = (
+            max(0.05 * (max(high, was) - min(low, was)), 0.5 if "xbins" in bars else 0.0) or 0.5
+        )
+        plot.update_xaxes(range=[min(low, was) - margin, max(high, was) + margin])
         words += f"; it was {number_text(was)}"
     return Figure(plot, f"{words}.")
 
