@@ -17,14 +17,13 @@ from ddml_kit.cluster.faults import Slowdown, check_cluster
 from ddml_kit.cluster.local.freight import Freight
 from ddml_kit.cluster.local.launch import launch, warm_up
 from ddml_kit.cluster.local.watch import Terms, Watch
-from ddml_kit.cluster.local.wiring import Wiring
+from ddml_kit.cluster.local.wiring import MOST, Wiring
 from ddml_kit.cluster.local.worker import Task
 from ddml_kit.cluster.run import Cluster, Metric, OnFailure, Run, Running, Snapshot
 from ddml_kit.cluster.shipping import pack
 
 __all__ = ["MOST", "Processes", "warm_up"]
 
-MOST = 200  # workers
 BREATH = 1.0  # seconds of waiting after which Windows lets an interrupt through
 
 
@@ -36,6 +35,9 @@ class Processes(Cluster):
     8 workers on 2 cores behave like 8. slowdowns: models of stragglers; their factors multiply.
     crashes: {rank: seconds since the start} of workers that die. on_failure: "stop" ends the run
     with the first failed rank, "continue" lets the others go on.
+
+    On Linux making one starts, once, the server process that workers are forked from, so that it
+    loads its libraries meanwhile; it ends with this process.
     """
 
     size: int

@@ -37,7 +37,8 @@ class Thinning:
 def thin(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
     """Those that the rule of their rank, at its last stride, would have kept.
 
-    The stride is read off: the greatest power of two that leaves no more than MOST of a rank's.
+    The stride is read off the last two snapshots of a rank: the least power of two not below their
+    distance.
     """
     steps: dict[int, list[int]] = {}
     for snapshot in snapshots:
@@ -49,3 +50,21 @@ def thin(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
             stride *= 2
         strides[rank] = stride
     return [s for s in snapshots if s.step % strides[s.rank] == 0]
+
+
+class Album:
+    """The snapshots of a run of `size` ranks; thinned whenever there are twice as many."""
+
+    def __init__(self, size: int) -> None:
+        self.snapshots: list[Snapshot] = []
+        self._least = LEAST * size
+        self._thin_at = 2 * self._least
+
+    def add(self, snapshot: Snapshot) -> bool:
+        """Take one in; whether others have been thrown out."""
+        self.snapshots.append(snapshot)
+        if len(self.snapshots) < self._thin_at:
+            return False
+        self.snapshots = thin(self.snapshots)
+        self._thin_at = 2 * max(len(self.snapshots), self._least)
+        return True

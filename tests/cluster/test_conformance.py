@@ -1064,8 +1064,38 @@ def test_a_deadlock_in_a_collective_or_at_a_lock(cluster):
             with lock:
                 comm.send(None, 0)
 
-    with pytest.raises(Deadlock, match="rank 1 waits for a lock"):
+    with pytest.raises(Deadlock, match="rank 1 waits for a lock that rank 0 holds"):
         cluster(2).run(lock)
+
+
+def test_a_deadlock_has_one_text_everywhere():
+    def program(comm):
+        lock = comm.lock()
+        if comm.rank == 0:
+            with lock:
+                comm.send(None, 1)
+                comm.start(comm.recv, 2, 5)
+                comm.start(comm.recv, 3, 6).wait()
+        elif comm.rank == 1:
+            comm.recv(0)
+            with lock:
+                pass
+        elif comm.rank == 2:
+            comm.group([1, 2]).all_gather(1)
+
+    texts = []
+    for cluster in CLUSTERS:
+        with pytest.raises(Deadlock, match=r"deadlock at \S+ s: rank 0 waits for") as caught:
+            cluster(4).run(program)
+        texts.append(str(caught.value).partition(": ")[2])
+    assert texts == [
+        "rank 0 waits for its strand 2"
+        " and in strand 1 waits for a message from rank 2, tag 5"
+        " and in strand 2 waits for a message from rank 3, tag 6"
+        "; rank 1 waits for a lock that rank 0 holds"
+        "; rank 2 waits for rank 1 to call all_gather"
+        "; rank 3 has finished"
+    ] * len(CLUSTERS)
 
 
 # -------------------------------------------------------------------------- live, stop

@@ -11,7 +11,7 @@ import numpy as np
 from ddml_kit.cluster.errors import RankFailed
 from ddml_kit.cluster.local.outbox import End
 from ddml_kit.cluster.run import Badge, Metric, Run, Snapshot
-from ddml_kit.cluster.thinning import LEAST, thin
+from ddml_kit.cluster.thinning import Album, thin
 from ddml_kit.cluster.trace import EVENT, Trace
 
 
@@ -21,8 +21,7 @@ class Books:
     def __init__(self, size: int) -> None:
         self._size = size
         self._points: list[Metric] = []
-        self._snapshots: list[Snapshot] = []
-        self._thin_at = 2 * LEAST * size
+        self._album = Album(size)
         self._fresh: deque[Metric | Snapshot] = deque()
         self._more = threading.Condition()
         self._closed = False
@@ -32,13 +31,14 @@ class Books:
 
     def add(self, point: Metric | Snapshot) -> None:
         with self._more:
+            self._fresh.append(point)
             if isinstance(point, Metric):
                 self._points.append(point)
-            else:
-                self._snapshots.append(point)
-            self._fresh.append(point)
-            if len(self._snapshots) >= self._thin_at:
-                self._thin()
+            elif self._album.add(point):  # late readers miss what the run does not keep
+                kept = set(map(id, self._album.snapshots))
+                self._fresh = deque(
+                    p for p in self._fresh if isinstance(p, Metric) or id(p) in kept
+                )
             self._more.notify()
 
     def next(self, timeout: float) -> Metric | Snapshot | None:
@@ -79,14 +79,7 @@ class Books:
             results=[self.values[r] if returned[r] else None for r in range(self._size)],
             trace=Trace(np.concatenate([np.empty(0, np.uint8), *events]).view(EVENT)),
             points=self._points,
-            snapshots=thin(self._snapshots),
+            snapshots=thin(self._album.snapshots),
             failures=dict(sorted(self.failures.items())),
             stopped=stopped and not all(returned),
         )
-
-    def _thin(self) -> None:
-        """Keep what the run would keep if it ended now: late readers miss the rest."""
-        self._snapshots = thin(self._snapshots)
-        self._thin_at = 2 * max(len(self._snapshots), LEAST * self._size)
-        kept = set(map(id, self._snapshots))
-        self._fresh = deque(p for p in self._fresh if isinstance(p, Metric) or id(p) in kept)

@@ -21,10 +21,10 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from ddml_kit.cluster.local.system import ALIGN
 from ddml_kit.cluster.payload import payload_bytes
 
 VECTOR, ARRAY, TENSOR, OBJECT = range(4)
-ALIGN = 64
 KEEP = 1 << 15  # bytes from which content is received where it lies
 LARGE = 1 << 16  # bytes from which other strands may run while content is copied
 PLAIN: dict[int, np.dtype] = {np.dtype(char).num: np.dtype(char) for char in "?bBhHiIlLqQefdgFDG"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -77,6 +78,7 @@ class LocalEndpoint(Endpoint):
         self.recorder = Recorder()
         self._trace, self._words = self.recorder.buffer, wiring.control.words
         self._wiring, self._emit, self._started = wiring, emit, started
+        self._words[wiring.control.process + rank] = os.getpid()
         self._slowdowns, self._paced = tuple(slowdowns), paced
         self._slowness = generator(seed, rank, "slowdown")
         self._strand = Strand()

@@ -23,9 +23,9 @@ from multiprocessing.connection import Connection
 from ddml_kit.cluster.local import guards, worker
 from ddml_kit.cluster.local.crew import SERVER_DIED, Crew
 from ddml_kit.cluster.local.forkserver import (
+    BATCH,
     EXIT,
     LONGEST,
-    MOST,
     ORDER,
     WHEN_IDLE,
     Collector,
@@ -101,8 +101,8 @@ class ForkServer:
         """Ask for workers. Raises OSError if the server has just died."""
         with self._lock:
             self._control.send(pickle.dumps(request))
-            for first in range(0, len(descriptors), MOST):
-                send_descriptors(self._control, descriptors[first : first + MOST])
+            for first in range(0, len(descriptors), BATCH):
+                send_descriptors(self._control, descriptors[first : first + BATCH])
 
     def _end(self) -> None:
         if self.process.returncode is None:

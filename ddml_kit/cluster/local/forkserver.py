@@ -29,7 +29,7 @@ from ddml_kit.cluster.local.crew import NOT_STARTED
 from ddml_kit.cluster.seeding import seed_globals
 
 WHEN_IDLE = ["torch", "torch.func", "scipy.sparse", "numba"]  # loaded before anyone asks
-MOST = 200  # descriptors a message; the kernel allows 253
+BATCH = 200  # descriptors a message; the kernel allows 253
 PAUSE = 1.0  # seconds without a run until it counts as idle, once there has been one
 LONGEST = 1 << 16  # bytes of a message
 EXIT = struct.Struct("<ii")  # from the server: rank, exit code, a signal if negative
@@ -40,7 +40,7 @@ ORDER = struct.Struct("<ii")  # to the server: rank, signal to send it
 class Request:
     """Fork `size` workers, once `modules` are loaded.
 
-    The descriptors follow, in messages of MOST: the run's socket, standard output and error, a
+    The descriptors follow, in messages of BATCH: the run's socket, standard output and error, a
     memfd with a pickled `Start`, then those that unpickling it takes.
     """
 
@@ -146,7 +146,7 @@ class Server:
         request: Request = pickle.loads(message)
         descriptors: list[int] = []
         while len(descriptors) < request.descriptors:
-            descriptors += socket.recv_fds(self._control, 1, MOST)[1]
+            descriptors += socket.recv_fds(self._control, 1, BATCH)[1]
         for module in request.modules:
             _load(module)
         gc.freeze()  # no collection in a worker touches, and so copies, what all of them share

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from multiprocessing import reduction
 from typing import Any
 
-from ddml_kit.cluster.local.outbox import MEMFD, write_memory
+from ddml_kit.cluster.local.outbox import write_memory
+from ddml_kit.cluster.local.system import ALIGN, MEMFD
 from ddml_kit.cluster.shipping import Parcel
-
-ALIGN = 64  # bytes: a cache line, and what vector instructions like
 
 
 class Freight:

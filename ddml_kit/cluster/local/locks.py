@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ddml_kit.cluster.local.system import fence, try_lock, unlock
+from ddml_kit.cluster.local.system import fence, lock_holder, try_lock, unlock
 from ddml_kit.cluster.local.waiting import Waiter
 from ddml_kit.cluster.local.wiring import Wiring
 
@@ -75,10 +75,18 @@ class RankLock:
         words, wanted = self._wiring.control.words, self._wiring.control.wanted + self._rank
         words[wanted] = self._number
         try:
-            self._waiter.wait(ready, lambda: "a lock")
+            self._waiter.wait(ready, self._held)
         except BaseException:
             if granted:
                 self.__exit__()
             raise
         finally:
             words[wanted] = 0
+
+    def _held(self) -> str:
+        process = lock_holder(self._wiring.memory.fd, self._number)
+        if process is None:
+            return (
+                f"a lock that rank {self._rank} holds" if self._among_strands.locked() else "a lock"
+            )
+        return f"a lock that rank {self._wiring.rank_of(process)} holds"

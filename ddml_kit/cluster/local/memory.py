@@ -13,12 +13,11 @@ import os
 import threading
 from collections.abc import Callable
 
-from ddml_kit.cluster.local.system import SEGMENT, SEGMENTS, Memory
+from ddml_kit.cluster.local.system import ALIGN, SEGMENT, SEGMENTS, Memory
 
-ALIGN = 64  # a cache line
 SHIFT = 39  # an address is segment << SHIFT | offset
 OFFSET = (1 << SHIFT) - 1
-LARGE = 1 << 16  # from here up pieces are whole pages, and idle ones are counted
+PAGED = 1 << 16  # from here up pieces are whole pages, and idle ones are counted
 SIZES = 4096  # of which the class is remembered
 CHECK = 1 << 25  # look at what memory is left each time the heap has grown by this much
 MARGIN = 1 << 26  # bytes that are left to the rest of the machine
@@ -69,7 +68,7 @@ class Heap:
             free = self._free.get(piece)
         if free:
             address = free.pop()
-            if piece >= LARGE:
+            if piece >= PAGED:
                 self._idle_bytes -= self._idle.pop(address)
         else:
             address = self._grow(piece)
@@ -80,7 +79,7 @@ class Heap:
         """Take back a piece."""
         size = self._used.pop(address)
         self._free.setdefault(size, []).append(address)
-        if size >= LARGE:
+        if size >= PAGED:
             self._idle[address] = size
             self._idle_bytes += size
             while self._idle_bytes > self._budget:
@@ -108,7 +107,7 @@ class Heap:
         cold = self._cold.get(size)
         if cold:
             return cold.pop()
-        if size >= LARGE:  # only whole pages can be given back
+        if size >= PAGED:  # only whole pages can be given back
             self._top = -(-self._top // mmap.PAGESIZE) * mmap.PAGESIZE
         while self._top + size > SEGMENT << self._segment:
             if self._segment + 1 == SEGMENTS:

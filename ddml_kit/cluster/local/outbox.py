@@ -22,9 +22,10 @@ from typing import Any, Literal, NamedTuple
 import cloudpickle
 import numpy as np
 
+from ddml_kit.cluster.local.system import MEMFD
+
 INLINE = 16_000  # bytes; a message of up to this much is one write, which no kill can cut
 WORD = struct.Struct("=q")
-MEMFD = hasattr(os, "memfd_create")
 
 
 class Ready(NamedTuple):

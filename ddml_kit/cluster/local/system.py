@@ -13,6 +13,8 @@ import os
 import platform
 import secrets
 import select
+import struct
+import sys
 import tempfile
 import threading
 import time
@@ -29,9 +31,11 @@ except ImportError:
 
 POSIX = os.name == "posix"
 MEMFD = hasattr(os, "memfd_create")
+ALIGN = 64  # bytes: a cache line, and what vector instructions like
 AREA = 1 << (40 if MEMFD else 36)  # bytes from the start of one area to the next; sparse
 SEGMENT = 1 << 26  # bytes of an area's first segment; each one after is twice as long
 LOCKS = 1 << 62  # where the bytes of locks begin in the file: no memory is there
+FLOCK = struct.Struct("hhqqi0q")  # type, whence, start, length, process; as Linux has it
 SEGMENTS = 14 if MEMFD else 9 if POSIX else 2
 
 give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: time.sleep(0))
@@ -73,6 +77,15 @@ def unlock(fd: int, number: int) -> None:
     else:
         os.lseek(fd, number % (1 << 30), os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
+
+
+def lock_holder(fd: int, number: int) -> int | None:
+    """The process that has this lock; None if it is this one or none, or the system hides it."""
+    if sys.platform != "linux":
+        return None
+    asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, LOCKS + number, 1, 0)
+    kind, _, _, _, process = FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+    return None if kind == fcntl.F_UNLCK else process
 
 
 class Memory:

@@ -193,7 +193,7 @@ class Watch:
                 return  # a rank that is still to crash will end the waiting
             who = self._wiring.deadlock()
             if who is not None:
-                self._deadlock = Deadlock(who)
+                self._deadlock = Deadlock(f"deadlock at {self._now():.6g} s: {who}")
                 self._end_soon()
 
     def _take(self, rank: int) -> None:

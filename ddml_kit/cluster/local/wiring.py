@@ -53,6 +53,7 @@ class Control:
         self.dead = next(fields)
         self.gone = next(fields)  # finished or dead: takes no more messages
         self.wanted = next(fields)  # the lock that a rank waits for, or 0
+        self.process = next(fields)  # of a rank: its id
         self.sent = next(fields)
         self.returned = self.sent + size * stride
         self._texts = (self.returned + size * stride) * 8
@@ -135,6 +136,11 @@ class Wiring:
         if not reason:
             return RankFailed(rank, "its process died")
         return RankFailed(rank, reason, None if seconds == "inf" else float(seconds))
+
+    def rank_of(self, process: int) -> int:
+        """Whose process this is."""
+        first = self.control.process
+        return self.control.words[first : first + self.size].tolist().index(process)
 
     def wake(self, rank: int) -> None:
         """End the sleep of `rank`, if it sleeps. A fence must lie between the news and this."""

@@ -52,6 +52,7 @@ class Strand:
         "outcome",
         "place",
         "queue",
+        "ready",
         "value",
         "wanted",
     )
@@ -67,6 +68,7 @@ class Strand:
         self.members: Sequence[int] = ()  # of the communicator in which it waits for it
         self.blocked: Callable[[], str] | None = None  # what else it waits for, in words
         self.queue: list[Strand] | deque[Strand] | None = None  # in which it waits
+        self.ready = False  # is among those that are to go on
         self.outcome = Outcome()
 
 
@@ -160,11 +162,14 @@ class Loop:
         """Have `strand` go on now, after those that are already to do so; or raise `error`."""
         strand.error = error
         self.unqueue(strand)
-        if strand not in self._ready:
+        if not strand.ready:
+            strand.ready = True
             self._ready.append(strand)
 
     def wake_all(self, strands: list[Strand]) -> None:
-        """Have those that wait in no queue go on now, in this order."""
+        """Have those that wait in no queue, nor are woken yet, go on now, in this order."""
+        for strand in strands:
+            strand.ready = True
         self._ready.extend(strands)
 
     def unqueue(self, strand: Strand) -> None:
@@ -185,6 +190,7 @@ class Loop:
     def start(self, strand: Strand, body: Callable[[], Any]) -> None:
         """Have body() run as `strand`, from now on; its outcome goes into `strand.outcome`."""
         strand.greenlet = greenlet(lambda: self._live(strand, body), self.hub.greenlet)
+        strand.ready = True
         self._ready.append(strand)
 
     def block(self, strand: Strand) -> Any:
@@ -196,7 +202,12 @@ class Loop:
                 break
             if ready:
                 # A greenlet begins on the stack of the one that starts it, which should be short.
-                other = ready.popleft() if ready[0].greenlet or strand is hub else hub
+                other = ready[0]
+                if other.greenlet or strand is hub:
+                    other.ready = False
+                    ready.popleft()
+                else:
+                    other = hub
                 break
             event = next(self._due, None)
             if event is not None:
@@ -221,6 +232,7 @@ class Loop:
     def show(self, strand: Strand) -> None:
         """Let the hub have a look; then `strand`, which is running, goes on before all others."""
         self.pause = True
+        strand.ready = True
         self._ready.appendleft(strand)
         self.block(strand)
 

@@ -17,7 +17,7 @@ from ddml_kit.cluster.faults import Slowdown
 from ddml_kit.cluster.network import Network
 from ddml_kit.cluster.run import Metric, Run, Snapshot
 from ddml_kit.cluster.shipping import Parcel, unpack
-from ddml_kit.cluster.thinning import LEAST, thin
+from ddml_kit.cluster.thinning import Album, thin
 from ddml_kit.cluster.virtual.endpoint import SimulatedEndpoint, matches
 from ddml_kit.cluster.virtual.isolation import Isolation
 from ddml_kit.cluster.virtual.links import Links, unwrapped
@@ -59,8 +59,7 @@ class Simulation:
         self._stopping = False
         self._watched = False
         self._points: list[Metric] = []
-        self._snapshots: list[Snapshot] = []
-        self._thin_at = 2 * LEAST * size
+        self._album = Album(size)
         self._fresh: list[Metric | Snapshot] = []
         self._begun = False
         self._thread: threading.Thread | None = None
@@ -122,10 +121,7 @@ class Simulation:
         if isinstance(point, Metric):
             self._points.append(point)
         else:
-            self._snapshots.append(point)
-            if len(self._snapshots) >= self._thin_at:
-                self._snapshots = thin(self._snapshots)
-                self._thin_at = 2 * max(len(self._snapshots), LEAST * self.size)
+            self._album.add(point)
         if self._watched:
             self._fresh.append(point)
             self.loop.show(self.loop.current)
@@ -256,7 +252,7 @@ class Simulation:
             results=self._results,
             trace=self.loop.recorder.trace(),
             points=self._points,
-            snapshots=thin(self._snapshots),
+            snapshots=thin(self._album.snapshots),
             failures=dict(sorted(self.failures.items())),
             stopped=self._stopping and self.error is None and self._returned < self.size,
         )
