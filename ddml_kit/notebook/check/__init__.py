@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddml_kit.notebook.check import lab00, lab02
+from ddml_kit.notebook.check import lab00, lab02, lab03
 from ddml_kit.notebook.check.exercise import Exercise, Verdict
 from ddml_kit.notebook.check.judge import judge
 
@@ -30,13 +30,19 @@ latency_and_bandwidth = Check(lab00.LATENCY_AND_BANDWIDTH)
 total = Check(lab00.TOTAL)
 sparse_update = Check(lab02.SPARSE_UPDATE)
 staleness = Check(lab02.STALENESS)
+ssp_condition = Check(lab03.SSP_CONDITION)
+push_with_momentum = Check(lab03.MOMENTUM)
+backup_workers = Check(lab03.BACKUP)
 
 __all__ = [
     "Check",
     "Exercise",
     "Verdict",
+    "backup_workers",
     "latency_and_bandwidth",
+    "push_with_momentum",
     "sparse_update",
+    "ssp_condition",
     "staleness",
     "total",
 ]

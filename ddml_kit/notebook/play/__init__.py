@@ -2,5 +2,6 @@
 
 from ddml_kit.notebook.play.lab00 import up_or_out
 from ddml_kit.notebook.play.lab02 import ways_to_write
+from ddml_kit.notebook.play.lab03 import how_long_to_wait
 
-__all__ = ["up_or_out", "ways_to_write"]
+__all__ = ["how_long_to_wait", "up_or_out", "ways_to_write"]
