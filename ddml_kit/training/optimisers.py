@@ -5,11 +5,14 @@ An optimiser is made once for a vector, (k,), and then changes it in place, grad
     step = from_torch(torch.optim.Adam, lr=0.01)(w)
     step(gradient, scale)
 
-scale multiplies the step, for gradients that count less because they are stale.
+The gradient, (k,) or Sparse, is left as it is, and the vector keeps its dtype. scale multiplies the
+step, for gradients that count less because they are stale; momenta and preconditioners see every
+gradient in full.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,18 +24,28 @@ Gradient = np.ndarray | Sparse
 Step = Callable[[Gradient, float], None]
 Optimiser = Callable[[np.ndarray], Step]
 
+WIDEST = 4096  # rows or columns of a matrix that Shampoo takes: its eigenvalues last seconds
+
 
 def sgd(lr: float) -> Optimiser:
-    """w -= scale lr gradient; of a sparse gradient only its coordinates are written."""
+    """w -= scale lr gradient; of a sparse gradient only its coordinates are written.
+
+    H. Robbins, S. Monro, "A Stochastic Approximation Method", Annals of Mathematical Statistics
+    22(3), 1951. Raises ValueError unless lr > 0.
+    """
     if not lr > 0:
         raise ValueError(f"lr must be more than 0, got {lr}")
 
     def optimiser(w: np.ndarray) -> Step:
+        change = np.empty_like(w)  # takes no memory until it is written
+
         def step(gradient: Gradient, scale: float = 1.0) -> None:
+            rate = float(scale * lr)
             if isinstance(gradient, Sparse):
-                gradient.add_to(w, -scale * lr)
+                gradient.add_to(w, -rate)
             else:
-                w[...] -= (scale * lr) * gradient
+                np.multiply(gradient, rate, out=change)
+                np.subtract(w, change, out=w)
 
         return step
 
@@ -42,10 +55,14 @@ def sgd(lr: float) -> Optimiser:
 def from_torch(kind: Callable[..., Any], **options: Any) -> Optimiser:
     """One of torch.optim, such as torch.optim.Adam, with these options.
 
-    scale multiplies the learning rate of a step, so that momenta see every gradient in full.
-    Momentum: SGD(momentum=0.9); Nesterov: SGD(momentum=0.9, nesterov=True).
+    Momentum: SGD(momentum=0.9); Nesterov: SGD(momentum=0.9, nesterov=True). scale multiplies the
+    learning rate of the step. To torch a sparse gradient is a dense one with zeros, so what moves
+    a coordinate without a gradient, such as momentum, moves those too.
+    Raises what torch raises for options that it doesn't take, here rather than on a server.
     """
     import torch
+
+    kind([torch.nn.Parameter(torch.zeros(1))], **options)
 
     def optimiser(w: np.ndarray) -> Step:
         parameter = torch.nn.Parameter(torch.from_numpy(w))  # the same memory
@@ -54,8 +71,8 @@ def from_torch(kind: Callable[..., Any], **options: Any) -> Optimiser:
         lr = group["lr"]
 
         def step(gradient: Gradient, scale: float = 1.0) -> None:
-            dense = gradient.dense(len(w)) if isinstance(gradient, Sparse) else gradient
-            parameter.grad = torch.from_numpy(np.ascontiguousarray(dense, w.dtype))
+            dense = np.ascontiguousarray(_dense(gradient, len(w)), w.dtype)
+            parameter.grad = torch.from_numpy(dense if dense.flags.writeable else dense.copy())
             group["lr"] = scale * lr
             inner.step()
 
@@ -71,49 +88,75 @@ def shampoo(
 
     V. Gupta, T. Koren, Y. Singer, "Shampoo: Preconditioned Stochastic Tensor Optimization", ICML
     2018, arXiv 1802.09568, algorithm 1: L += G G^T, R += G^T G, W -= lr L^(-1/4) G R^(-1/4), both
-    begun at epsilon I. A vector counts as a matrix with one column, whose power is -1/2.
-    shapes: of the matrices inside the vector, in order; it has to hold whole ones.
+    begun at epsilon I. A vector has one side, whose power is -1/2 (algorithm 2 with one mode).
+    Departure: a tensor is flattened to a matrix, (a, b, c) to (a, b c), rather than given a
+    preconditioner a mode. momentum: V = momentum V + the direction, and W -= lr V, as in their
+    experiments. Preconditioners and their powers are in float64.
+    shapes: of the matrices inside the vector, in order, as `Problem.shapes`; (k,) is a vector.
+    Raises ValueError for settings out of bounds, and on a server that does not hold whole matrices.
     """
     if not lr > 0:
         raise ValueError(f"lr must be more than 0, got {lr}")
-    sides = [(shape[0], int(np.prod(shape[1:]))) for shape in shapes]
+    if not epsilon > 0:
+        raise ValueError(f"Shampoo needs epsilon > 0, got {epsilon}")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"Shampoo needs 0 <= momentum < 1, got {momentum}")
+    sides = [
+        (shape[0], math.prod(shape[1:])) if len(shape) > 1 else shape or (1,) for shape in shapes
+    ]
+    if wide := [shape for shape, side in zip(shapes, sides, strict=True) if max(side) > WIDEST]:
+        raise ValueError(
+            f"Shampoo keeps a square matrix a side and takes sides up to {WIDEST}, got {wide[0]}"
+        )
+    ends = np.cumsum([0, *map(math.prod, sides)])
 
     def optimiser(w: np.ndarray) -> Step:
-        if sum(a * b for a, b in sides) != len(w):
+        if ends[-1] != len(w):
             raise ValueError(
                 f"Shampoo needs whole matrices on a server, {list(shapes)} are not {len(w)} "
                 "parameters: give it one server"
             )
-        ends = np.cumsum([a * b for a, b in sides])
-        [part.reshape(side) for part, side in zip(np.split(w, ends[:-1]), sides, strict=False)]
-        left = [epsilon * np.eye(a) for a, b in sides]
-        right = [epsilon * np.eye(b) for a, b in sides]
-        velocity = np.zeros_like(w)
+        preconditioners = [[epsilon * np.eye(k) for k in side] for side in sides]
+        velocity = np.zeros(len(w))
 
         def step(gradient: Gradient, scale: float = 1.0) -> None:
-            dense = gradient.dense(len(w)) if isinstance(gradient, Sparse) else gradient
-            directions = []
-            for k, g in enumerate(np.split(dense, ends[:-1])):
-                G = g.reshape(sides[k]).astype(np.float64)
-                left[k] += G @ G.T
-                if sides[k][1] == 1:
-                    directions.append((power(left[k], -1 / 2) @ G).ravel())
-                else:
-                    right[k] += G.T @ G
-                    whole = power(left[k], -1 / 4) @ G @ power(right[k], -1 / 4)
-                    directions.append(whole.ravel())
-            velocity[...] = momentum * velocity + np.concatenate(directions)
-            w[...] -= (scale * lr) * velocity
+            dense = _dense(gradient, len(w)).astype(np.float64, copy=False)
+            velocity[...] *= momentum
+            for k, side in enumerate(sides):
+                part = slice(ends[k], ends[k + 1])
+                direction = _preconditioned(dense[part].reshape(side), preconditioners[k], epsilon)
+                velocity[part] += direction.reshape(-1)
+            w[...] -= float(scale * lr) * velocity
 
         return step
 
     return optimiser
 
 
-def power(matrix: np.ndarray, exponent: float) -> np.ndarray:
-    """A power of a symmetric positive definite matrix, by its eigenvalues."""
+def _preconditioned(G: np.ndarray, sides: list[np.ndarray], epsilon: float) -> np.ndarray:
+    """G, a matrix or a vector, between the powers of its preconditioners, which it is added to."""
+    if G.ndim == 1:
+        [L] = sides
+        L += np.outer(G, G)
+        return power(L, -1 / 2, epsilon) @ G
+    L, R = sides
+    L += G @ G.T
+    R += G.T @ G
+    return power(L, -1 / 4, epsilon) @ G @ power(R, -1 / 4, epsilon)
+
+
+def power(matrix: np.ndarray, exponent: float, least: float) -> np.ndarray:
+    """A power of a symmetric positive definite matrix, (k, k), by its eigenvalues.
+
+    least: what no eigenvalue is below, but for rounding.
+    """
     values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.maximum(values, 1e-30) ** exponent) @ vectors.T
+    return (vectors * np.maximum(values, least) ** exponent) @ vectors.T
+
+
+def _dense(gradient: Gradient, dim: int) -> np.ndarray:
+    """The gradient in full, (dim,)."""
+    return gradient.dense(dim) if isinstance(gradient, Sparse) else gradient
 
 
 def undamped(staleness: int) -> float:
