@@ -80,7 +80,7 @@ def test_without_a_prediction_the_comparison_says_so(file: Path) -> None:
         (number(file), 1.3, "It was 1.3 ×."),
         (messages(file), 3, "It was 3 messages."),
         (choice(file), "lock", "It was lock."),
-        (curve(file), [2, 1, 1.5], "It went from 2 (density 0.1) to 1.5 (density 1), at least 1 "),
+        (curve(file), [2, 1, 1.5], "It went from 2 at 0.1 to 1.5 at 1, and was lowest with 1 at "),
         (number(file), float("nan"), "It could not be measured."),
     ):
         comparison = question.compare(measured)

@@ -191,7 +191,7 @@ class Curve(Question):
         return curve_in_words(np.array(said["x"]), np.array(said["y"]), y, self.unit)
 
     def _was(self, measured: Any) -> str:
-        return curve_was(np.array(self.x), self._measured(measured), self.unit, self.x_title)
+        return curve_was(np.array(self.x), self._measured(measured), self.unit)
 
     def _asked(self) -> str:
         ends = f"from {number_text(self.x[0])} to {number_text(self.x[-1])}"

@@ -64,18 +64,18 @@ def choice_in_words(said: str, measured: str) -> str:
     return f"You said {said}; it was {measured}."
 
 
-def curve_was(x: np.ndarray, measured: np.ndarray, unit: str = "", x_title: str = "at") -> str:
+def curve_was(x: np.ndarray, measured: np.ndarray, unit: str = "") -> str:
     """A sentence on a curve: its ends, and where it was highest or lowest in between."""
 
     def at(k: int) -> str:
-        return f"{with_unit(float(measured[k]), unit)} ({x_title} {number_text(float(x[k]))})"
+        return f"{with_unit(float(measured[k]), unit)} at {number_text(float(x[k]))}"
 
     words = f"It went from {at(0)} to {at(len(x) - 1)}"
     ends = (measured[0], measured[-1])
     if measured.max() > max(ends):
-        words += f", at most {at(int(measured.argmax()))}"
+        words += f", and was highest with {at(int(measured.argmax()))}"
     if measured.min() < min(ends):
-        words += f", at least {at(int(measured.argmin()))}"
+        words += f", and was lowest with {at(int(measured.argmin()))}"
     return f"{words}."
 
 
