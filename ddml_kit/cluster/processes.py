@@ -17,12 +17,12 @@ from ddml_kit.cluster.faults import Slowdown, check_cluster
 from ddml_kit.cluster.local.freight import Freight
 from ddml_kit.cluster.local.launch import launch, warm_up
 from ddml_kit.cluster.local.watch import Terms, Watch
-from ddml_kit.cluster.local.wiring import MOST, Wiring
+from ddml_kit.cluster.local.wiring import MOST_RANKS, Wiring
 from ddml_kit.cluster.local.worker import Task
 from ddml_kit.cluster.run import Cluster, Metric, OnFailure, Run, Running, Snapshot
 from ddml_kit.cluster.shipping import pack
 
-__all__ = ["MOST", "Processes", "warm_up"]
+__all__ = ["MOST_RANKS", "Processes", "warm_up"]
 
 BREATH = 1.0  # seconds of waiting after which Windows lets an interrupt through
 
@@ -54,10 +54,10 @@ class Processes(Cluster):
         )
         if not isinstance(self.paced, bool):
             raise ValueError(f"paced must be True or False, got {self.paced!r}")
-        if self.size > MOST:
+        if self.size > MOST_RANKS:
             raise ValueError(
-                f"Processes has at most {MOST} workers, got {self.size}: each is a process of its "
-                "own and takes some 30 MB; Simulated has thousands of ranks"
+                f"Processes has at most {MOST_RANKS} workers, got {self.size}: each is a process "
+                "of its own and takes some 30 MB; Simulated has thousands of ranks"
             )
         warm_up()
 

@@ -433,6 +433,16 @@ def test_a_reversed_group_folds_in_its_own_order(cluster):
     assert cluster(3).run(program).results == [(forward, backward)] * 3
 
 
+def test_communicators_are_told_apart_by_more_than_32_bits():
+    def program(comm):
+        return [comm.group([0])._context for _ in range(50)]
+
+    contexts = Simulated(1).run(program).results[0]
+    assert len(set(contexts)) == 50
+    assert 1 << 50 < max(contexts) < 1 << 57
+    assert min(contexts) > 0
+
+
 def test_groups_of_groups(cluster):
     def program(comm):
         half = comm.group([r for r in range(4) if r % 2 == comm.rank % 2])
@@ -778,16 +788,19 @@ def test_of_two_collectives_that_differ_all_ranks_are_told(cluster):
             )
 
 
-def test_a_collective_that_cannot_be_computed_fails_on_every_rank(cluster):
-    def program(comm):
-        if comm.rank == 2:
-            comm.work(0.1)
-        with np.errstate(over="raise"), pytest.raises(FloatingPointError, match="overflow"):
-            comm.all_reduce(np.array([1e308]))
-        return comm.all_reduce(1)
+@pytest.mark.parametrize("length", [1, LONG])
+def test_a_collective_that_cannot_be_computed_fails_on_every_rank(cluster, length):
+    def program(comm, x):
+        with np.errstate(over="raise"):
+            for _ in range(3):
+                with pytest.raises(FloatingPointError):
+                    comm.all_reduce(x)
+        return comm.all_reduce(np.ones(len(x))).sum()
 
-    run = cluster(3, on_failure="continue").run(program)
-    assert run.results == [3] * 3
+    x = np.zeros(length)
+    x[-1] = 1e308  # in one rank's part
+    run = cluster(3, on_failure="continue").run(program, x)
+    assert run.results == [3 * length] * 3
 
 
 def test_a_rank_that_comes_late_to_a_broken_collective_is_told(cluster):

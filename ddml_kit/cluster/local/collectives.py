@@ -55,8 +55,9 @@ class Meeting:
     """Where the ranks of one communicator meet: a piece of the first member's heap.
 
     It holds some rows of a word a member: who has arrived, who has left, for odd and even calls
-    what they call, and for odd and even all-reduces and barriers the addresses of their long
-    vectors; then for odd and even calls the texts of what they call, and the slots.
+    what they call, for odd and even all-reduces and barriers the addresses of their long vectors,
+    and in which of these one could not fold its part; then for odd and even calls the texts of
+    what they call, and the slots.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Meeting:
         self._wiring, self._waiter, self._mail, self._results = wiring, waiter, mail, results
         n = len(members)
         row = -(-n // LINE) * LINE  # words
-        rows, texts = 6 * row * 8, 2 * n * TEXT  # bytes
+        rows, texts = 7 * row * 8, 2 * n * TEXT  # bytes
         address = 0
         if self._position == 0:
             address = mail.room(rows + texts + 2 * n * SLOT)
@@ -87,6 +88,7 @@ class Meeting:
         self._arrived, self._left = first, first + row
         self._said = first + 2 * row, first + 3 * row
         self._pieces = first + 4 * row, first + 5 * row
+        self._broken = first + 6 * row
         self._texts = [offset + rows + turn * n * TEXT for turn in range(2)]
         self._slots = [offset + rows + texts + turn * n * SLOT for turn in range(2)]
         self._plans: dict[tuple, Plan] = {}
@@ -190,18 +192,27 @@ class Meeting:
         vectors = [mine if i == me else self._vector(i, words[pieces + i], flat) for i in range(n)]
         sources = [flat if i == me else vectors[i] for i in range(n)]
         step = max(1, BLOCK // flat.itemsize)
-        for start in range(first, last, step):
-            block = slice(start, min(last, start + step))
-            total = mine[block]
-            op(sources[0][block], sources[1][block], total)
-            for source in sources[2:]:
-                op(total, source[block], total)
+        broken: FloatingPointError | None = None
+        try:
+            for start in range(first, last, step):
+                block = slice(start, min(last, start + step))
+                total = mine[block]
+                op(sources[0][block], sources[1][block], total)
+                for source in sources[2:]:
+                    op(total, source[block], total)
+        except FloatingPointError as error:  # as numpy.errstate asked for
+            broken, words[self._broken + me] = error, self._calls
         self._meet()
         for i, vector in enumerate(vectors):
+            if words[self._broken + i] == self._calls and broken is None:
+                where = f"in the part of rank {self._members[i]}"
+                broken = FloatingPointError(f"{op.__name__} went wrong {where}")
             chunk = slice(bounds[i], bounds[i + 1])
             result[chunk] = vector[chunk]
         self._last_long = self._calls
         self._announce(self._left, self._calls)
+        if broken is not None:
+            raise broken
 
     def _vector(self, i: int, address: int, like: np.ndarray) -> np.ndarray:
         """The vector that the i-th member has laid into its heap."""

@@ -18,7 +18,7 @@ from ddml_kit.cluster.local.system import SEGMENT, Bells, Memory, fence
 STOP = 0  # the first word: not 0 when the run is to end
 LINE = 8  # words in a cache line
 TEXT = 512  # bytes of a text
-MOST = 200  # ranks: each has a descriptor, and 256 travel with a new process
+MOST_RANKS = 200  # ranks: each has a descriptor, and 256 travel with a new process
 NEVER = float("inf")
 
 
@@ -85,8 +85,8 @@ class Wiring:
     @classmethod
     def create(cls, size: int) -> Wiring:
         """Memory and bells for `size` ranks."""
-        if not 1 <= size <= MOST:
-            raise ValueError(f"local processes can be 1 to {MOST}, got {size}")
+        if not 1 <= size <= MOST_RANKS:
+            raise ValueError(f"local processes can be 1 to {MOST_RANKS}, got {size}")
         return cls(Memory(1 + size), Bells(size), size)
 
     def __reduce__(self) -> Any:

@@ -11,7 +11,7 @@ from local_ranks import Ranks, run
 
 from ddml_kit.cluster import RankFailed, Stopped, Timeout
 from ddml_kit.cluster.faults import Constant
-from ddml_kit.cluster.local.wiring import MOST, Wiring
+from ddml_kit.cluster.local.wiring import MOST_RANKS, Wiring
 from ddml_kit.cluster.run import Metric, Snapshot
 from ddml_kit.cluster.trace import COMPUTE, LOCK, RECEIVE
 
@@ -299,10 +299,10 @@ def test_waiting_for_a_lock_and_for_a_message_is_in_the_trace():
 
 
 def test_there_can_be_so_many_ranks():
-    with pytest.raises(ValueError, match=f"local processes can be 1 to {MOST}, got 0"):
+    with pytest.raises(ValueError, match=f"local processes can be 1 to {MOST_RANKS}, got 0"):
         Wiring.create(0)
-    wiring = Wiring.create(MOST)
-    assert len(wiring.states()) == MOST
-    wiring.mark_dead(MOST - 1, "x" * 2000, 1.0)
-    assert wiring.failure(MOST - 1).reason.startswith("xxx")
+    wiring = Wiring.create(MOST_RANKS)
+    assert len(wiring.states()) == MOST_RANKS
+    wiring.mark_dead(MOST_RANKS - 1, "x" * 2000, 1.0)
+    assert wiring.failure(MOST_RANKS - 1).reason.startswith("xxx")
     wiring.close()
