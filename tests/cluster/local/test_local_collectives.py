@@ -90,6 +90,29 @@ def test_many_in_a_row_do_not_disturb_each_other():
     assert run(3, program) == [True] * 3
 
 
+def test_collectives_that_wait_and_that_do_not_can_be_mixed():
+    def program(comm):
+        rng = np.random.default_rng(6)  # the same calls on all ranks
+        for step in range(600):
+            root = int(rng.integers(3))
+            match int(rng.integers(7)):
+                case 0:
+                    comm.barrier()
+                case 1 | 2:
+                    assert comm.broadcast((comm.rank, step), root) == (root, step)
+                case 3:
+                    assert comm.all_gather((comm.rank, step)) == [(r, step) for r in range(3)]
+                case 4:
+                    assert comm.shared(np.array([step + comm.rank])).tolist() == [step]
+                case 5:
+                    assert (comm.all_reduce(np.full(3, step + comm.rank)) == 3 * step + 3).all()
+                case 6:
+                    assert (comm.all_reduce(np.full(SLOT, step)) == 3 * step).all()
+        return True
+
+    assert run(3, program) == [True] * 3
+
+
 def test_a_group_reduces_among_itself():
     def program(comm):
         if comm.rank == 1:
