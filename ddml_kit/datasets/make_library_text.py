@@ -3,7 +3,8 @@
 A sample is a function (or method) of the standard library's Python files, without those of its
 tests and of IDLE; functions inside functions belong to the outer one. Its words are hashed as
 problems.text does, and its label is the part of the library that it is from. Functions of fewer
-than 8 different words, and repetitions, are left out.
+than 8 different words, and repetitions, are left out. library_text_words.txt says, a line a column,
+which word it counts: of those that share it the one that most functions have.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ import json
 import sys
 import sysconfig
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ddml_kit.problems.text import counts
+from ddml_kit.problems.text import counts, feature, words
 
 VERSION = (3, 11, 7)  # another version's library has other functions
 FEATURES = 1 << 15
 FEWEST_WORDS = 8
 SNIPPETS = 3  # a part, kept with their source
+FEWEST_FUNCTIONS = 5  # that a column needs for its word to be kept
 
 PARTS: dict[str, tuple[str, ...]] = {
     "asyncio": ("asyncio", "asyncore", "asynchat", "selectors"),
@@ -108,8 +111,8 @@ def _inside(tree: ast.AST, lines: list[str], prefix: str) -> Iterator[tuple[str,
             yield from _inside(node, lines, prefix)
 
 
-def library_text(library: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """The arrays of the data set, rows in random order, and some of its functions with source."""
+def library_text(library: Path) -> tuple[dict[str, Any], list[dict[str, str]], list[str]]:
+    """The arrays of the data set, rows in random order, some of its functions, and the words."""
     found: dict[tuple, tuple[Function, dict[int, int]]] = {}
     for function in functions(library):
         row = counts(function.source, FEATURES)
@@ -131,7 +134,19 @@ def library_text(library: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
     for part, name in enumerate(PARTS):
         short = [f for f, row in chosen if f.part == part and 15 <= len(row) <= 40]
         snippets += [{"title": f.title, "part": name, "source": f.source} for f in short[:SNIPPETS]]
-    return arrays, snippets
+    return arrays, snippets, vocabulary([function.source for function, _ in chosen])
+
+
+def vocabulary(sources: list[str]) -> list[str]:
+    """A word for each column, the one that most sources have; none for a column that few have."""
+    found = Counter(word for source in sources for word in set(words(source)))
+    having = Counter(column for source in sources for column in counts(source, FEATURES))
+    names = [""] * FEATURES
+    for word, _ in sorted(found.items(), key=lambda item: (-item[1], item[0])):
+        column = feature(word, FEATURES)
+        if having[column] >= FEWEST_FUNCTIONS:
+            names[column] = names[column] or word
+    return names
 
 
 def _bytes(text: str) -> np.ndarray:
@@ -141,8 +156,9 @@ def _bytes(text: str) -> np.ndarray:
 if __name__ == "__main__":
     if sys.version_info[:3] != VERSION:
         sys.exit(f"the data set is that of Python {VERSION}, this is {sys.version_info[:3]}")
-    made, some = library_text(Path(sysconfig.get_path("stdlib")))
+    made, some, names = library_text(Path(sysconfig.get_path("stdlib")))
     here = Path(__file__)
     np.savez_compressed(here.with_name("library_text.npz"), **made)
     text = json.dumps(some, indent=1) + "\n"
     here.with_name("library_text_snippets.json").write_text(text, encoding="utf-8")
+    here.with_name("library_text_words.txt").write_text("\n".join(names), encoding="utf-8")

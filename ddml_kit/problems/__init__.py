@@ -6,7 +6,7 @@ TorchModule is imported when it is first asked for, since torch takes seconds to
 from typing import TYPE_CHECKING, Any
 
 from ddml_kit.problems.csr import Rows
-from ddml_kit.problems.data import Data, digits, library_snippets, library_text
+from ddml_kit.problems.data import Data, digits, library_counts, library_snippets, library_text
 from ddml_kit.problems.images import load_cifar10, load_idx
 from ddml_kit.problems.libsvm import load_libsvm
 from ddml_kit.problems.logistic import Logistic
@@ -33,6 +33,7 @@ __all__ = [
     "contiguous",
     "digits",
     "dirichlet",
+    "library_counts",
     "library_snippets",
     "library_text",
     "load_cifar10",

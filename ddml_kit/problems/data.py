@@ -72,11 +72,7 @@ def library_text() -> Data:
     full name. Rows are `problems.text.hashed` of the function's source.
     """
     arrays = _shipped("library_text.npz")
-    indptr = np.zeros(len(arrays["lengths"]) + 1, np.int64)
-    np.cumsum(arrays["lengths"], out=indptr[1:])
-    x = weighted(
-        arrays["counts"], arrays["indices"].astype(np.int32), indptr, int(arrays["features"])
-    )
+    x = weighted(arrays["counts"], *_layout(arrays))
     return Data(
         x,
         arrays["labels"].astype(np.int64),
@@ -84,6 +80,26 @@ def library_text() -> Data:
         tuple(arrays["parts"].tobytes().decode().split("\n")),
         tuple(arrays["titles"].tobytes().decode().split("\n")),
     )
+
+
+def library_counts() -> tuple[Rows, tuple[str, ...]]:
+    """How often each function of `library_text` has each word, and the words.
+
+    The counts, (10040, 32768) Rows of whole numbers, in the same order; a column's word, (32768,)
+    text. Of words that share a column it is the one that most functions have; "" for a column
+    that fewer than 5 of them have.
+    """
+    arrays = _shipped("library_text.npz")
+    text = (DATASETS / "library_text_words.txt").read_text(encoding="utf-8")
+    counts = Rows(arrays["counts"].astype(np.float32), *_layout(arrays))
+    return counts, tuple(text.split("\n"))
+
+
+def _layout(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
+    """The indices, indptr and columns of `library_text`, as in Rows."""
+    indptr = np.zeros(len(arrays["lengths"]) + 1, np.int64)
+    np.cumsum(arrays["lengths"], out=indptr[1:])
+    return arrays["indices"].astype(np.int32), indptr, int(arrays["features"])
 
 
 def library_snippets() -> dict[str, str]:

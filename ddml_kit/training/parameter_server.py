@@ -104,7 +104,7 @@ def parameter_server(
         return work(comm, problem, store, rounds, waiting, clocks, sparse, prefetch, start)
     share = ranges(problem.dim, servers)[comm.rank - workers]
     w = problem.initial(seed=0)[share].copy()
-    server = Server(comm, w, optimiser, waiting, damping, workers, set(late))
+    server = Server(comm, w, optimiser, waiting, damping, workers, set(late), mean)
     return server.serve(patience)
 
 
@@ -152,7 +152,10 @@ def work(
 
 
 class Server:
-    """A server of one range: folds gradients in, and answers those who may go on."""
+    """A server of one range: folds gradients in, and answers those who may go on.
+
+    together: what the gradients of a round, in the order of workers, are as one.
+    """
 
     def __init__(
         self,
@@ -163,9 +166,11 @@ class Server:
         damping: Callable[[int], float],
         workers: int,
         late: set[int],
+        together: Callable[[Sequence[np.ndarray | Sparse]], np.ndarray | Sparse],
     ) -> None:
         self._comm, self._w, self._step = comm, w, optimiser(w)
         self._waiting, self._damping, self._workers = waiting, damping, workers
+        self._together = together
         self._expected = late  # to join
         self._progress = Progress({k: 0 for k in range(workers) if k not in late})
         self._asked: dict[int, tuple[int, np.ndarray | None]] = {}
@@ -229,7 +234,7 @@ class Server:
         gathered = self._rounds.pop(number)
         versions, gradients = zip(*(gathered[k] for k in sorted(gathered)), strict=True)
         staleness = [self._version - version for version in versions]
-        self._step(mean(gradients), self._damping(max(staleness)))
+        self._step(self._together(gradients), self._damping(max(staleness)))
         self._staleness += staleness
         self._version += 1
         if self._waiting.cancel:

@@ -11,13 +11,22 @@ import numpy as np
 import pytest
 
 from ddml_kit.datasets import make_digits, make_library_text
-from ddml_kit.problems import Data, Rows, digits, library_snippets, library_text, sparse_logistic
-from ddml_kit.problems.text import hashed, words
+from ddml_kit.problems import (
+    Data,
+    Rows,
+    digits,
+    library_counts,
+    library_snippets,
+    library_text,
+    sparse_logistic,
+)
+from ddml_kit.problems.text import feature, hashed, weighted, words
 
 DATASETS = Path(make_digits.__file__).parent
 SHA256 = {
     "digits.npz": "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e",
     "library_text.npz": "aa6617c8b99246ba1a46297a5074dacd242845699f4a13870c0c1f3702258f01",
+    "library_text_words.txt": "ae73dbf92360c32251d6959e8a9dd8d504276c208f41c557847dba667f035973",
 }
 
 
@@ -80,6 +89,20 @@ def test_a_snippet_hashes_to_its_row() -> None:
         np.testing.assert_array_equal(data.x[same[0]].values, row.values)
 
 
+def test_the_counts_are_those_of_the_text_and_have_words() -> None:
+    counts, vocabulary = library_counts()
+    x = library_text().x
+    np.testing.assert_array_equal(counts.indices, x.indices)
+    np.testing.assert_array_equal(counts.indptr, x.indptr)
+    again = weighted(counts.values, counts.indices, counts.indptr, counts.features)
+    np.testing.assert_array_equal(again.values, x.values)
+    assert all(feature(word, 1 << 15) == k for k, word in enumerate(vocabulary) if word)
+    has = np.bincount(counts.indices, minlength=counts.features)
+    assert all(bool(word) == (n >= 5) for word, n in zip(vocabulary, has, strict=True))
+    snippets = " ".join(library_snippets().values())
+    assert {"def", "self", "return"} <= set(vocabulary) & set(words(snippets))
+
+
 @pytest.mark.skipif(
     sys.version_info[:3] != make_library_text.VERSION,
     reason=f"the library text is that of Python {make_library_text.VERSION}",
@@ -89,7 +112,7 @@ def test_the_script_makes_a_part_of_the_library_text_again(monkeypatch) -> None:
     data = library_text()
     number = data.labels.index(name)
     monkeypatch.setattr(make_library_text, "PARTS", {name: make_library_text.PARTS[name]})
-    arrays, snippets = make_library_text.library_text(Path(sysconfig.get_path("stdlib")))
+    arrays, snippets, names = make_library_text.library_text(Path(sysconfig.get_path("stdlib")))
     made = _by_title(arrays["titles"], arrays["lengths"], arrays["indices"], arrays["counts"])
     with np.load(DATASETS / "library_text.npz", allow_pickle=False) as shipped:
         there = _by_title(*(shipped[key] for key in ("titles", "lengths", "indices", "counts")))
@@ -98,6 +121,10 @@ def test_the_script_makes_a_part_of_the_library_text_again(monkeypatch) -> None:
     for title in of_this_part:  # more are made now, which repeat functions of other parts
         assert there[title] <= made[title], title
     assert len(snippets) == 3
+    shipped_names = library_counts()[1]
+    assert "option" in names
+    for name, whole in zip(names, shipped_names, strict=True):
+        assert bool(name) <= bool(whole)  # more functions have it in the whole
 
 
 def _by_title(titles, lengths, indices, counts) -> dict[str, set[tuple]]:

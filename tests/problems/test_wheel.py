@@ -33,7 +33,7 @@ def test_a_wheel_has_the_data_the_licences_and_the_scripts(tmp_path: Path) -> No
     (wheel,) = out.glob("*.whl")
     kept = {f.relative_to(ROOT).as_posix() for f in (ROOT / "ddml_kit/datasets").iterdir()}
     kept.discard("ddml_kit/datasets/__pycache__")
-    assert len(kept) == 9
+    assert len(kept) == 10
     assert kept < set(zipfile.ZipFile(wheel).namelist())
     unpacked = tmp_path / "unpacked"
     zipfile.ZipFile(wheel).extractall(unpacked)
