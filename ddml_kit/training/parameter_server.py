@@ -177,6 +177,7 @@ class Server:
         self._answered: dict[int, float] = {}  # when
         self._rounds: dict[int, dict[int, tuple[int, np.ndarray | Sparse]]] = {}
         self._version = self._unused = 0
+        self._before = (0, 0)
         self._staleness: list[int] = []
 
     def serve(self, patience: float | None) -> Served:
@@ -186,10 +187,12 @@ class Server:
             message = self._next(patience)
             if message is None:
                 self._bury()
-            elif message.tag == PUSH:
-                self._take(message.source, *message.value)
             elif message.tag == PULL:
                 self._asked[message.source] = message.value
+                self._answer([message.source])
+                continue
+            elif message.tag == PUSH:
+                self._take(message.source, *message.value)
             elif message.tag == JOIN:
                 self._welcome(message.source)
             else:
@@ -197,7 +200,10 @@ class Server:
                 finished.append(message.source)
             while self._waiting.by_round and self._complete():
                 self._fold()
-            self._answer()
+            now = self._progress.rounds, self._progress.slowest
+            if now != self._before:  # else nobody may go on who might not before
+                self._before = now
+                self._answer(sorted(self._asked))
         for worker in finished:
             self._comm.send(self._w, worker, FINAL)
         return Served(self._w, self._version, np.array(self._staleness, np.int64), self._unused)
@@ -207,7 +213,7 @@ class Server:
         now = self._comm.now()
         if worker in self._progress.clocks:  # else it died after it had sent this
             self._progress.seconds[worker] = now - self._answered.get(worker, 0.0)
-            self._progress.clocks[worker] = clock + 1
+            self._progress.moves(worker, clock + 1)
         if not self._waiting.by_round:
             staleness = self._version - version
             self._step(gradient, self._damping(staleness) / self._workers)
@@ -242,9 +248,10 @@ class Server:
                 self._comm.send(None, worker, CANCEL + number)
         self._progress.rounds += 1
 
-    def _answer(self) -> None:
-        """Send the range to those who have asked for it and may go on."""
-        for worker, (clock, where) in sorted(self._asked.items()):
+    def _answer(self, workers: Sequence[int]) -> None:
+        """Send the range to those of these who have asked for it and may go on."""
+        for worker in workers:
+            clock, where = self._asked[worker]
             if self._waiting.lets_go(worker, clock, self._progress):
                 del self._asked[worker]
                 values = self._w if where is None else self._w[where]
@@ -254,16 +261,16 @@ class Server:
     def _welcome(self, worker: int) -> None:
         """A worker that comes late begins where the slowest is."""
         self._expected.discard(worker)
-        slowest = min(self._progress.clocks.values(), default=0)
-        clock = self._progress.rounds if self._waiting.by_round else slowest
-        self._progress.clocks[worker] = clock
+        progress = self._progress
+        clock = progress.rounds if self._waiting.by_round else progress.slowest
+        progress.moves(worker, clock)
         self._comm.send(clock, worker, JOIN)
 
     def _leaves(self, worker: int) -> None:
         """A worker has finished, or is dead: nobody waits for it."""
         self._expected.discard(worker)
-        for table in (self._progress.clocks, self._progress.seconds, self._asked):
-            table.pop(worker, None)
+        self._progress.leaves(worker)
+        self._asked.pop(worker, None)
 
     def _next(self, patience: float | None) -> Message | None:
         """The next message; None after so many seconds without one."""

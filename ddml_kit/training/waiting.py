@@ -18,24 +18,38 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
-@dataclass
 class Progress:
     """What a server knows of the workers that take part.
 
-    clocks: of each, by its number. seconds: what its last clock took, where that is known.
-    rounds: complete ones, whose gradients are in the model.
+    clocks: of each, by its number. slowest: the least of them, 0 if there is none. seconds: what a
+    worker's last clock took, where that is known. rounds: complete ones, which are in the model.
     """
 
-    clocks: dict[int, int]
-    seconds: dict[int, float] = field(default_factory=dict)
-    rounds: int = 0
+    def __init__(self, clocks: Mapping[int, int]) -> None:
+        self.clocks = dict(clocks)
+        self.seconds: dict[int, float] = {}
+        self.rounds = 0
+        self.slowest = min(self.clocks.values(), default=0)
+
+    def moves(self, worker: int, clock: int) -> None:
+        """A worker takes part from now on, or is at another clock."""
+        before = self.clocks.get(worker)
+        self.clocks[worker] = clock
+        if before is None or before == self.slowest:
+            self.slowest = min(self.clocks.values())
+
+    def leaves(self, worker: int) -> None:
+        """A worker takes part no longer."""
+        self.clocks.pop(worker, None)
+        self.seconds.pop(worker, None)
+        self.slowest = min(self.clocks.values(), default=0)
 
     def ahead(self, clock: int) -> int:
         """How far this clock is ahead of the slowest worker's."""
-        return clock - min(self.clocks.values(), default=clock)
+        return clock - self.slowest
 
 
 class Waiting(ABC):
