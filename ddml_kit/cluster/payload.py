@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Collection, Sequence
-from numbers import Integral
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import cloudpickle
 import numpy as np
+
+CODE = (type, FunctionType, BuiltinFunctionType, MethodType)
+WHOLE = (int, float, np.integer, np.floating)  # what `nbytes` may be; 250e6 reads better
 
 
 def payload_bytes(value: Any) -> int:
@@ -26,10 +28,13 @@ def payload_bytes(value: Any) -> int:
 
 def _payload_bytes(value: Any, seen: set[int]) -> int:
     """seen: the ids of the containers and objects that have been counted."""
-    if isinstance(value, type | FunctionType | BuiltinFunctionType | MethodType):
+    kind = type(value)
+    if kind is float or kind is int:
+        return 8
+    if isinstance(value, CODE):
         return 0
     nbytes = getattr(value, "nbytes", None)
-    if isinstance(nbytes, Integral):
+    if nbytes is not None and isinstance(nbytes, WHOLE):
         if isinstance(value, np.generic):
             return 16 if isinstance(value, np.complexfloating) else 8
         return int(nbytes)

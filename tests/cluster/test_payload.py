@@ -24,6 +24,11 @@ class Point:
         self.x, self.name = np.zeros(3, np.float32), "ab"
 
 
+class Load:
+    def __init__(self, nbytes):
+        self.nbytes = nbytes
+
+
 @pytest.mark.parametrize(
     ("value", "nbytes"),
     [
@@ -44,6 +49,8 @@ class Point:
         ({"long key": 1.0, 2: [1, 2]}, 24),
         (Sparse(np.arange(3), np.zeros(3, np.float32)), 36),
         (Point(), 14),
+        (Load(25e5), 2_500_000),
+        (Load(np.int64(7)), 7),
         (1 + 2j, 16),
         (np.complex64(1), 16),
         (Point, 0),
