@@ -11,7 +11,7 @@ import cloudpickle
 import numpy as np
 
 CODE = (type, FunctionType, BuiltinFunctionType, MethodType)
-WHOLE = (int, float, np.integer, np.floating)  # what `nbytes` may be; 250e6 reads better
+NUMBER = (int, float, np.integer, np.floating)  # what `nbytes` may be; 250e6 reads better
 
 
 def payload_bytes(value: Any) -> int:
@@ -34,7 +34,7 @@ def _payload_bytes(value: Any, seen: set[int]) -> int:
     if isinstance(value, CODE):
         return 0
     nbytes = getattr(value, "nbytes", None)
-    if nbytes is not None and isinstance(nbytes, WHOLE):
+    if nbytes is not None and isinstance(nbytes, NUMBER):
         if isinstance(value, np.generic):
             return 16 if isinstance(value, np.complexfloating) else 8
         return int(nbytes)
