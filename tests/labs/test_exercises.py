@@ -48,6 +48,34 @@ ANSWERS = {
             "    return sum(after) - sum(before) - (after[rank] - before[rank])",
         ),
     },
+    "03_parameter_server.ipynb": {
+        "ssp_condition(my_condition)": (
+            "def my_condition(clock, clocks, staleness):\n"
+            "    return clock - min(clocks) < staleness",
+            "not the expected answer",
+            "def my_condition(clock, clocks, staleness):\n"
+            "    return all(clock <= other + staleness for other in clocks)",
+        ),
+        "push_with_momentum(my_push)": (
+            "def my_push(w, velocity, gradient, lr, momentum):\n"
+            "    velocity = momentum * velocity + gradient\n"
+            "    w -= lr * velocity",
+            "not the expected answer",
+            "def my_push(w, velocity, gradient, lr, momentum):\n"
+            "    velocity *= momentum\n"
+            "    velocity += gradient\n"
+            "    w -= lr * velocity",
+        ),
+        "backup_workers(my_backup)": (
+            "def my_backup(times, overhead):\n    return 1",
+            "not the expected answer",
+            "import numpy as np\n\n\n"
+            "def my_backup(times, overhead):\n"
+            "    rounds, n = times.shape\n"
+            "    ends = [np.sort(times)[:, n - b - 1].mean() for b in range(n)]\n"
+            "    return min(range(n), key=lambda b: (overhead + ends[b]) / (n - b))",
+        ),
+    },
 }
 
 
