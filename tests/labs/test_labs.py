@@ -48,7 +48,7 @@ def test_parameter_server(chromium, tmp_path: Path) -> None:
         panel.place.scroll_into_view_if_needed()
         notebook.screenshot("parameter-server-1100", 1100, 1000)
         notebook.screenshot("parameter-server-800", 800, 1500)
-        for name in ("time to 0.25", "mean staleness"):
+        for name in ("time to 0.3", "mean staleness"):
             assert len({answers[name] for answers in seen.values()}) == 3
         panel.move("cluster", "processes")
         panel.move("workers", "2")
