@@ -36,7 +36,7 @@ from benchmarks.parameter_server_peers import MOST, Peer, ray, torch_rpc
 from ddml_kit.cluster import Comm, Processes, Simulated
 from ddml_kit.problems import Data, Logistic, digits
 from ddml_kit.training.optimisers import sgd, undamped
-from ddml_kit.training.parameter_server import Server, parameter_server
+from ddml_kit.training.parameter_server import Server, mean, parameter_server
 from ddml_kit.training.parameters import Store
 from ddml_kit.training.waiting import ASP, BSP, SSP, Waiting
 
@@ -138,7 +138,7 @@ def push_and_pull(comm: Comm, size: int) -> float:
     comm.barrier()
     if comm.rank == workers:
         w = np.zeros(size // 4, dtype)
-        served = Server(comm, w, sgd(workers), ASP(), undamped, workers, set()).serve(None)
+        served = Server(comm, w, sgd(workers), ASP(), undamped, workers, set(), mean).serve(None)
         return served.steps
     store = Store(comm, [workers], size // 4, dtype)
     gradient = np.ones(size // 4, dtype)
