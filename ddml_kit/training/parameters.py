@@ -72,7 +72,10 @@ class Store:
         rounds = []
         for server, share in self._shares.items():
             complete, version, values = self._comm.recv(server, MODEL).value
-            self.w[share][self._wanted[server]] = values
+            if len(values) == len(self.w):
+                self.w = values  # all of it, and it is ours: no need to copy it
+            else:
+                self.w[share][self._wanted[server]] = values
             self.versions[server] = version
             rounds.append(complete)
         return min(rounds)

@@ -80,6 +80,29 @@ def test_a_script_needs_no_main_guard(tmp_path, forks):
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("forks", [launch.FORKS, False])
+def test_a_module_that_starts_workers_when_it_is_imported_is_told_so(tmp_path, forks):
+    (tmp_path / "mine.py").write_text(
+        "from ddml_kit.cluster.local import launch\n"
+        "from ddml_kit.cluster.processes import Processes\n"
+        f"launch.FORKS = {forks}\n"
+        "cluster = Processes(2)\n"
+        "def program(comm):\n"
+        "    return comm.rank\n"
+        "print(cluster.run(program).results)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import mine"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert 'put that under if __name__ == "__main__"' in done.stderr
+    assert done.stdout == ""
+
+
 def test_workers_print_where_the_parent_prints_now(tmp_path):
     Processes(1).run(lambda comm: None)  # the server was there before
     before = os.dup(1)

@@ -1,8 +1,9 @@
 """How a value becomes bytes in shared memory, and a value again.
 
-Arrays and tensors: their bytes. The rest: pickle protocol 5 with the bytes of arrays beside it
-(PEP 574). What pickle can't find by name, say a class from a notebook's cell, cloudpickle sends by
-value.
+Arrays and tensors: their bytes. A tuple of whole numbers with a vector at its end, which is what
+programs send most besides: those, and its bytes. The rest: pickle protocol 5 with the bytes of
+arrays beside it (PEP 574). What pickle can't find by name, say a class from a notebook's cell,
+cloudpickle sends by value.
 """
 
 from __future__ import annotations
@@ -24,18 +25,23 @@ import numpy as np
 from ddml_kit.cluster.local.system import ALIGN
 from ddml_kit.cluster.payload import payload_bytes
 
-VECTOR, ARRAY, TENSOR, OBJECT = range(4)
+VECTOR, ARRAY, TENSOR, OBJECT, NOTED = range(5)
 KEEP = 1 << 15  # bytes from which content is received where it lies
 LARGE = 1 << 16  # bytes from which other strands may run while content is copied
 PLAIN: dict[int, np.dtype] = {np.dtype(char).num: np.dtype(char) for char in "?bBhHiIlLqQefdgFDG"}
+NOTHING = -1  # in place of a dtype's number
+WHOLE = {int}
 _BYTE = np.dtype(np.uint8)
+_empty = np.empty(0, _BYTE)
+_notes = [struct.Struct(f"{1 + count}q") for count in range(8)]
 _array = np.ndarray
 _vector_code = {dtype: VECTOR | number << 8 for number, dtype in PLAIN.items()}
 
 # A value on its way. code: the kind, and times 256 what else there is to know: a vector's dtype
 # by its number, else the length of `head`. head: dtype and shape, or the lengths of an object's
-# parts. nbytes: the room that the content takes. booked: its payload, as the trace counts it.
-# content: an array, or the parts of an object. A plain tuple, because one is made for each message.
+# parts, or a vector's dtype by its number and the numbers noted before it. nbytes: the room that
+# the content takes. booked: its payload, as the trace counts it. content: an array, or the parts
+# of an object. A plain tuple, because one is made for each message.
 Encoded = tuple[int, bytes, int, int, Any]
 
 
@@ -57,6 +63,8 @@ def encode(value: Any) -> Encoded:
         content = _tensor_bytes(value)
         head = repr((str(value.dtype), tuple(value.shape))).encode()
         return TENSOR | len(head) << 8, head, content.nbytes, content.nbytes, content
+    elif kind is tuple and value and (noted := _encode_noted(value)):
+        return noted
     return _encode_object(value)
 
 
@@ -75,7 +83,9 @@ def write(encoded: Encoded, view: mmap.mmap, offset: int) -> None:
         return
     view[offset : offset + len(head)] = head
     offset += _padded(len(head))
-    if kind == OBJECT:
+    if kind == NOTED and nbytes < LARGE:
+        view[offset : offset + nbytes] = content
+    elif kind == OBJECT:
         for part in content:
             if part.nbytes < LARGE:
                 view[offset : offset + part.nbytes] = part
@@ -104,12 +114,51 @@ def read(code: int, nbytes: int, view: mmap.mmap, offset: int) -> tuple[Any, np.
     offset += _padded(code >> 8)
     if kind == OBJECT:
         return _read_object(head, nbytes, view, offset, keep)
+    if kind == NOTED:
+        return _read_noted(head, nbytes, view, offset, keep)
     dtype, shape = _array_layout(head) if kind == ARRAY else (_BYTE, (nbytes,))
     array = np.ndarray(shape, dtype, view, offset)
     if not keep:
         array = array.copy()
     value = array if kind == ARRAY else _as_tensor(array, *ast.literal_eval(head.decode()))
     return value, array if keep else None
+
+
+# ------------------------------------------------------------- numbers, and a vector
+
+
+def _encode_noted(value: tuple) -> Encoded | None:
+    """A tuple of whole numbers and a vector, or None, as its last; None if it is another one."""
+    *numbers, last = value
+    if last is None:
+        dtype, nbytes, content = NOTHING, 0, _empty
+    elif type(last) is _array and last.dtype in _vector_code:
+        dtype, nbytes, content = last.dtype.num, last.nbytes, last
+        if last.ndim != 1 or not nbytes or not last.flags.c_contiguous:
+            return None
+    else:
+        return None
+    if set(map(type, numbers)) - WHOLE:
+        return None
+    try:
+        head = _notes[len(numbers)].pack(dtype, *numbers)
+    except (struct.error, IndexError):  # too long a number, or too many
+        return None
+    return NOTED | len(head) << 8, head, nbytes, 8 * len(numbers) + nbytes, content
+
+
+def _read_noted(
+    head: bytes, nbytes: int, view: mmap.mmap, offset: int, keep: bool
+) -> tuple[Any, np.ndarray | None]:
+    number, *numbers = _notes[len(head) // 8 - 1].unpack(head)
+    if number == NOTHING:
+        return (*numbers, None), None
+    dtype = PLAIN[number]
+    if not keep:
+        content = bytearray(view[offset : offset + nbytes])
+        return (*numbers, np.frombuffer(content, dtype)), None
+    array = np.frombuffer(view, dtype, nbytes // dtype.itemsize, offset)
+    return (*numbers, array), array
 
 
 # ------------------------------------------------------------------ arrays and tensors

@@ -1,4 +1,5 @@
-"""What keeps a worker modest: it ends with its parent, and computes with one thread.
+"""What keeps a worker modest: it ends with its parent, computes with one thread, and starts no
+workers while it is loading its program.
 
 Without a guard, workers and the server that forks them outlive a killed parent for ever.
 """
@@ -10,7 +11,12 @@ import select
 import signal
 import sys
 import threading
+from contextvars import ContextVar
 from multiprocessing import connection
+
+# Whether this worker is loading its program, and with it the modules that define it. One that
+# starts workers when it is imported would do so in each of them, and in theirs, without end.
+LOADING: ContextVar[bool] = ContextVar("LOADING", default=False)
 
 ONE_THREAD = {  # libraries read these when they are loaded
     "MKL_NUM_THREADS": "1",

@@ -24,7 +24,7 @@ from ddml_kit.cluster.comm import Comm
 from ddml_kit.cluster.errors import Stopped, reason
 from ddml_kit.cluster.local.endpoint import LocalEndpoint
 from ddml_kit.cluster.local.freight import Freight
-from ddml_kit.cluster.local.guards import compute_with_one_thread, kill_self
+from ddml_kit.cluster.local.guards import LOADING, compute_with_one_thread, kill_self
 from ddml_kit.cluster.local.outbox import End, Outbox, Ready, Value
 from ddml_kit.cluster.local.wiring import Wiring
 from ddml_kit.cluster.seeding import seed_globals
@@ -56,7 +56,9 @@ def work(rank: int, task: Task, connection: Connection) -> None:
     outbox = Outbox(connection)
     clock, endpoint = _Clock(), None
     try:
+        loading = LOADING.set(True)
         program, args, kwargs = unpack(task.freight.unpack())
+        LOADING.reset(loading)
         slowdowns = pickle.loads(task.slowdowns)
         outbox.put(Ready())
         clock.start(connection.recv_bytes())

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddml_kit.cluster.local.encoding import KEEP, encode, read, room, write
+from ddml_kit.cluster.local.encoding import KEEP, LARGE, encode, read, room, write
 from ddml_kit.cluster.payload import payload_bytes
 
 
@@ -88,6 +88,40 @@ def test_numbers_text_and_containers_arrive(value):
     assert arrived == value
     assert type(arrived) is type(value)
     assert owner is None
+
+
+numbers = st.lists(st.integers(-(2**65), 2**65) | st.booleans(), max_size=9)
+lasts = st.none() | npst.arrays(dtypes, npst.array_shapes(min_dims=0, max_dims=2, min_side=0))
+
+
+@given(numbers, lasts)
+def test_numbers_with_an_array_or_nothing_arrive(numbers, last):
+    arrived, _ = travelled((*numbers, last))
+    *arrived_numbers, arrived_last = arrived
+    assert type(arrived) is tuple
+    assert arrived_numbers == numbers
+    assert list(map(type, arrived_numbers)) == list(map(type, numbers))
+    if last is None:
+        assert arrived_last is None
+    else:
+        assert (arrived_last.dtype, arrived_last.shape) == (last.dtype, last.shape)
+        assert arrived_last.tobytes() == last.tobytes()
+        assert arrived_last.flags.writeable
+
+
+@pytest.mark.parametrize("length", [1, KEEP, LARGE])
+def test_numbers_and_a_vector_are_booked_and_kept_as_others_are(length):
+    value = (3, 1 << 40, np.arange(length, dtype=np.float32))
+    assert encode(value)[3] == payload_bytes(value) == 16 + 4 * length
+    arrived, owner = travelled(value)
+    assert arrived[:2] == value[:2]
+    assert np.array_equal(arrived[2], value[2])
+    assert (owner is arrived[2]) == (4 * length >= KEEP)
+
+
+def test_a_vector_with_gaps_arrives_behind_numbers():
+    arrived, _ = travelled((1, np.arange(10)[::2]))
+    assert arrived[1].tolist() == [0, 2, 4, 6, 8]
 
 
 @pytest.mark.parametrize("count", [3, KEEP])
