@@ -137,7 +137,7 @@ class Waiter:
                     left = NAP if deadline is None else deadline - time.monotonic()
                     if left <= 0:
                         return False
-                    if self._led or self._any_ready():  # let go, for the one who leads or is next
+                    if self._led or self._any_ready(but=wait):  # let go: another leads, or is next
                         self._declare()
                         self._changed.wait(min(left, NAP))
                     else:
@@ -200,8 +200,9 @@ class Waiter:
             self._led = False
             self._changed.notify_all()
 
-    def _any_ready(self) -> bool:
-        return any(wait.ready() for wait in self._waits)
+    def _any_ready(self, but: Wait | None = None) -> bool:
+        """Whether a wait is over; of another strand than this one, which looks for itself."""
+        return any(wait is not but and wait.ready() for wait in self._waits)
 
     def _declare(self) -> None:
         """Say from outside's view that the rank waits, if all its strands do; else nothing."""

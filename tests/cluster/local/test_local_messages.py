@@ -247,3 +247,18 @@ def test_the_trace_says_who_sent_what():
     assert received[columns].tolist() == (RECEIVE, 1, 0, 2, 40)
     assert 0 <= sent["start"] <= sent["stop"]
     assert received["stop"] >= sent["start"], "one clock for all ranks"
+
+
+def test_news_between_two_looks_is_not_slept_through():
+    def program(comm):
+        waiter = comm._endpoint._waiter
+        looks = iter([False, True])  # it comes after the first look, and nobody rings
+
+        class Unheard(type(waiter._changed)):
+            def wait(self, timeout=None):
+                raise AssertionError("it waits for a strand that is not there")
+
+        waiter._changed.__class__ = Unheard
+        return waiter.sleep(lambda: next(looks, True), lambda: "news")
+
+    assert run(1, program) == [True]
