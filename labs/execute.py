@@ -3,13 +3,15 @@
 python labs/execute.py            every lab
 python labs/execute.py 02         those whose name starts so
 
-Widget state is dropped (it is megabytes, and does not come back), as is what differs from run to
-run and nobody reads: execution times, the versions in the metadata.
+They run in an empty folder, where nobody has predicted anything. Widgets are dropped (they are
+megabytes, and don't come back; the words beside them stay), as is what differs from run to run and
+nobody reads: execution times, the versions in the metadata.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,12 +25,15 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 def execute(path: Path) -> None:
     """Execute one notebook in place; raises nbclient's CellExecutionError at the first error."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(LABS)}}).execute()
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": folder}}).execute()
     notebook.metadata = nbformat.NotebookNode(
         kernelspec=KERNEL, language_info={"name": "python", "file_extension": ".py"}
     )
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     nbformat.write(notebook, path)
 
 

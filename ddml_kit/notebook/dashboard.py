@@ -31,6 +31,7 @@ def dashboard(
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     label: Callable[..., str] | None = None,
     predicted: Question | Sequence[Question] = (),
+    about: Mapping[str, Any] | None = None,
 ) -> Panel:
     """A panel with knobs, run and stop, the answers in large figures, curves and a timeline.
 
@@ -46,10 +47,15 @@ def dashboard(
     label(...): a run in the legend; without it the knobs in which the runs kept differ.
     predicted: a question, or a number's and a curve's. What was said stands after the first answer;
     a curve is dotted over the axis that it was asked for. Both are read at the next run.
+    about: the settings that the number was asked about, as of a preset; only beside runs with these
+    is it shown. None for all.
     """
     asked = (predicted,) if isinstance(predicted, Question) else predicted
     panel = Panel(
-        Plan(launch, knobs, curve, value, target, log, answers, steps, presets or {}, label, asked)
+        Plan(
+            *(launch, knobs, curve, value, target, log, answers, steps, presets or {}, label),
+            *(asked, about),
+        )
     )
     _end_former(panel)
     return panel

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ddml_kit.cluster.run import human_bytes
 
-WORKER = 90e6  # bytes that a worker takes with the compiled Hogwild!, benchmarks.memory
+WORKER = 40e6  # bytes that a worker takes at most in the labs, benchmarks.memory
 CGROUP = Path("/sys/fs/cgroup")
 
 

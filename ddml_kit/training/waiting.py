@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class Progress:
@@ -100,7 +100,7 @@ class SSP(Waiting):
     """
 
     staleness: float
-    by_round: bool = False
+    by_round: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.staleness >= 0:

@@ -121,3 +121,16 @@ def test_a_damaged_file_of_predictions_ends_no_run(tmp_path) -> None:
 def test_a_curve_without_an_axis_cannot_be_drawn_on_a_dashboard(tmp_path) -> None:
     with pytest.raises(ValueError, match="the curve 'loss' needs an axis to be drawn on"):
         foreseeing(drawn(tmp_path / "predictions.json"))
+
+
+def test_what_was_said_of_some_settings_stands_beside_those_alone(tmp_path) -> None:
+    question = number(tmp_path / "predictions.json")
+    question.say(30)
+    panel = dashboard(launch, KNOBS, curve=loss, predicted=question, about={"rate": 1.0})
+    panel.run()
+    assert "you said" not in dict(panel.front.state["answers"])
+    panel.run(rate=1.0)
+    assert dict(panel.front.state["answers"])["you said"] == "30 ms"
+    panel.close()
+    with pytest.raises(ValueError, match="nonsense"):
+        dashboard(launch, KNOBS, curve=loss, predicted=question, about={"nonsense": 1})

@@ -108,6 +108,8 @@ def _words(run: Run, shares: np.ndarray, when: str, rows: int) -> str:
     """What the workers spent the shown time on, (size, activities), and who differs most."""
     mean = shares.mean(axis=0)
     parts = [f"{ACTIVITIES[k]} {mean[k]:.0%}" for k in range(len(ACTIVITIES)) if mean[k] > 0]
+    if parts and (done := 1 - mean.sum()) >= 0.01:
+        parts.append(f"done {done:.0%}")
     workers = "1 worker" if run.size == 1 else f"{count_text(run.size)} workers"
     words = f"What {workers} did{when}, on average: {', '.join(parts) or 'nothing recorded'}."
     if run.size > 1:

@@ -34,6 +34,7 @@ class Plan:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     label: Callable[..., str] | None = None
     predicted: Sequence[predict.Question] = ()
+    about: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         names = [knob.name for knob in self.knobs]
@@ -59,6 +60,7 @@ class Plan:
                 self.settle(settings)
             except ValueError as error:
                 raise ValueError(f"preset {preset!r}: {error}") from None
+        self.settle(self.about or {})
         for question in self.predicted:
             if isinstance(question, predict.Curve) and question.axis is None:
                 raise ValueError(
@@ -101,8 +103,12 @@ class Plan:
             return differing(self.knobs, settings) if settings else []
         return [self._call(self.label, one, "label", 0) for one in settings]
 
-    def said(self) -> str:
-        """What was predicted by now as a number or an option, with its unit; or nothing."""
+    def said(self, settings: Mapping[str, Any] | None) -> str:
+        """What was predicted by now, as a number or an option with its unit, for a run with these
+        settings; or nothing.
+        """
+        if self.about is not None and settings != self.settle(self.about):
+            return ""
         return next(filter(None, (question.in_words() for question in self.predicted)), "")
 
     def line(self, over: Over) -> tuple[Sequence[float], Sequence[float]] | None:

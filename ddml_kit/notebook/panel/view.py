@@ -124,7 +124,7 @@ def state(
     if answers is None:
         answers = (shown.answers or so_far(plan, shown.curve)) if shown else {}
     told = list(answers.items())
-    if told and (said := plan.said()):
+    if told and (said := plan.said(shown.settings if shown else None)):
         told.insert(1, ("you said", said))
     return {
         "busy": busy,

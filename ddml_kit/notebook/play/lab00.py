@@ -94,7 +94,7 @@ def _answers(
         "time": seconds_text(run.seconds),
         "dollars": f"{prices.bill(run.seconds, each, machines):.3f}",
         "dollars an hour": f"{machines * prices.hour(each):.2f}",
-        "computing": f"{computing:.0%}",
+        "computing, no disk": f"{computing:.0%}",
     }
 
 

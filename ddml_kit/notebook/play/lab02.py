@@ -47,11 +47,12 @@ def ways_to_write(
         w = run.results[0].w
         written = sum(result.written for result in run.results)
         stale = np.concatenate([result.staleness for result in run.results])
+        lost = "writes lost" if run.badge == "simulated" else "writes lost (proxy)"
         return {
             "test loss": f"{sets[data][1].loss(w):.3f}",
             "accuracy": f"{sets[data][1].accuracy(w):.1%}",
             "mean staleness": f"{stale.mean():.1f}",
-            "writes lost (proxy)": f"{run.results[0].lost_proxy / written:.1%}",
+            lost: f"{run.results[0].lost_proxy / written:.1%}",
         }
 
     sets = dict(data)

@@ -51,8 +51,13 @@ def write(question: str, value: Any, path: Path = FILE) -> None:
 
 
 def to_csv(target: str | os.PathLike, *, learner: str, path: Path = FILE) -> int:
-    """Write a learner's predictions as a CSV with the columns of COLUMNS; how many rows."""
+    """Write a learner's predictions as a CSV with the columns of COLUMNS; how many rows.
+
+    Raises ValueError if there are none.
+    """
     rows = list(_rows(learner, read(path)))
+    if not rows:
+        raise ValueError(f"there are no predictions in {path.resolve()}: is this the labs' folder?")
     with open(target, "w", newline="", encoding="utf8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
