@@ -268,9 +268,13 @@ def test_an_interrupt_ends_the_run_and_is_passed_on():
         _thread.interrupt_main()
 
     thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        running.result()
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            running.result()
+    finally:
+        signal.signal(signal.SIGINT, handler)
     thread.join()
     assert not any(map(is_there, pids))
 
