@@ -246,10 +246,12 @@ def gone_after(pids: list[int], fault: Callable[[], float]) -> float:
 
 @contextmanager
 def pidfds(pids: list[int]) -> Iterator[set[int]]:
-    descriptors = [os.pidfd_open(pid) for pid in pids]
-    yield set(descriptors)
-    for descriptor in descriptors:
-        os.close(descriptor)
+    opened = [os.pidfd_open(pid) for pid in pids]
+    try:
+        yield set(opened)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def kernel_ends(how: Callable[[Any], None]) -> Callable[[], Seen]:
@@ -412,7 +414,7 @@ def tried(fault: Callable[[], Seen], repeats: int) -> tuple[Seen, list[float], s
             taken.append(seen.seconds)
     gc.collect()
     left = left_since(before, PATIENCE) | (set(os.listdir(tempfile.gettempdir())) - files)
-    while (more := descriptors() - open_before) > 0 and not left:
+    if not left and (more := descriptors() - open_before) > 0:
         left = {f"{more} descriptors"}
     return seen, taken, ", ".join(sorted(left)) or "nothing"
 

@@ -12,6 +12,7 @@ samples. Over the whole data the shares add up to l2/2 |w|^2 on the coordinates 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -110,6 +111,11 @@ class Logistic(Supervised):
         if self._shares is not None:
             g += self.l2 * self._shares[where][:, None] * here
         return Sparse(self._wide(where), g.reshape(-1))
+
+    def coordinates(self, batches: Sequence[Batch]) -> np.ndarray:
+        """The coordinates of w that gradients of these sparse batches have, in order, distinct."""
+        features = np.unique(np.concatenate([batch.x.indices for batch in batches]))
+        return features if self._columns == 1 else self._wide(features)
 
     def _wide(self, features: np.ndarray) -> np.ndarray:
         """Where the rows of these features lie in w, one number for each class."""

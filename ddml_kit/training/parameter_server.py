@@ -8,7 +8,14 @@ gradient is an optimiser.
 Ranks 0 to N - 1 are workers, the last `servers` ranks are servers. Every worker has a shard of the
 data. Gradients that are folded in together (by round) are averaged in the order of workers, so a
 synchronous run gives the same bits everywhere. One that is folded in alone counts as 1/N of a step,
-so that a pass of all workers moves the model as far under every policy.
+so that a pass of all workers moves the model as far under every policy. A worker that dies while it
+pushes to several servers leaves a gradient on some of them only; each range has it once or not at
+all.
+
+Departures: between two fetches a worker of Downpour SGD also moves a model of its own; here it only
+adds up gradients, so a clock of n batches is one batch n times as large (but for the last, shorter
+batch of a pass, which counts as much as the others). Damping is of a whole round, by its stalest
+gradient, where rounds are folded in.
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ import numpy as np
 from ddml_kit.cluster.comm import Comm, Message
 from ddml_kit.cluster.errors import RankFailed, Timeout
 from ddml_kit.problems.csr import Rows
+from ddml_kit.problems.logistic import Logistic
 from ddml_kit.problems.problem import Batch, Problem
 from ddml_kit.problems.sparse import Sparse
 from ddml_kit.training.optimisers import Optimiser, undamped
@@ -85,23 +93,26 @@ def parameter_server(
     """Train for so many clocks a worker.
 
     fetch: batches a clock; their gradients are averaged by the worker. sparse: pull only the
-    coordinates that the batches have. prefetch: ask for the next model before computing, so that
-    it travels meanwhile; it then lacks the worker's own gradient where the policy allows that.
+    coordinates that the batches have; the only snapshot is then the last model. prefetch: ask for
+    the next model before computing, so that it travels meanwhile; it then lacks the worker's own
+    gradient where the policy allows that.
     damping: what a gradient of some staleness counts. late: {worker: seconds after which it joins}.
     patience: seconds without a message after which a server looks for workers that have died; for
     clusters with on_failure="continue".
+    Snapshots are the models that worker 0 pulls, and the last one.
     Raises ValueError for settings that can't be met.
     """
     late = late or {}
     workers = comm.size - servers
-    check(workers, problem, servers, clocks, fetch, sparse, waiting, late)
+    check(workers, problem, servers, clocks, fetch, sparse, waiting, late, patience)
     if comm.rank < workers:
         store = Store(comm, range(workers, comm.size), problem.dim, problem.dtype)
         shard = problem.shard(comm.rank, workers)
         batches = shard.batches(comm.stream("batches"), batch_size, clocks * fetch)
         rounds = iter(lambda: list(islice(batches, fetch)), [])  # the batches of each clock
         start = late.get(comm.rank)
-        return work(comm, problem, store, rounds, waiting, clocks, sparse, prefetch, start)
+        touched = sparse_coordinates(problem) if sparse else whole
+        return work(comm, problem, store, rounds, waiting, touched, clocks, prefetch, start)
     share = ranges(problem.dim, servers)[comm.rank - workers]
     w = problem.initial(seed=0)[share].copy()
     server = Server(comm, w, optimiser, waiting, damping, workers, set(late), mean)
@@ -114,29 +125,34 @@ def work(
     store: Store,
     rounds: Iterator[list[Batch]],
     waiting: Waiting,
+    touched: Callable[[list[Batch]], np.ndarray | None],
     clocks: int,
-    sparse: bool,
     prefetch: bool,
     late: float | None,
 ) -> Worked:
-    """A worker: pull, compute, push, until its clock is `clocks`."""
+    """A worker: pull, compute, push, until its clock is `clocks`.
+
+    rounds: the batches of each clock. touched: the coordinates to pull for them, None for all.
+    late: seconds after which it joins, None for at once.
+    """
     clock = pushed = cancelled = 0
     if late is not None:
         sleep(comm, late)
         clock = store.join()
-    batches = next(rounds)
-    store.request(clock, touched(batches) if sparse else None)
+    batches = next(rounds, [])
+    if clock < clocks:
+        store.request(clock, touched(batches))
     while clock < clocks:
         complete = store.pull()
         if waiting.by_round:
             clock = max(clock, complete)  # it may have been too late for some
-        if comm.rank == 0:
-            comm.snapshot(store.w)
         if clock == clocks:
             break
+        if comm.rank == 0 and touched is whole:
+            comm.snapshot(store.w)
         mine, batches = batches, next(rounds, [])
-        if prefetch:
-            store.request(clock + 1, touched(batches) if sparse else None)
+        if prefetch and clock + 1 < clocks:
+            store.request(clock + 1, touched(batches))
         gradient = mean([problem.gradient(store.w, batch) for batch in mine])
         seconds = sum(problem.seconds(batch) for batch in mine)
         if comm.work(seconds, until=CANCEL + clock):
@@ -146,9 +162,12 @@ def work(
             cancelled += 1
         clock += 1
         if not prefetch and clock < clocks:
-            store.request(clock, touched(batches) if sparse else None)
+            store.request(clock, touched(batches))
     seconds = comm.now()
-    return Worked(store.leave(), pushed, cancelled, seconds)
+    w = store.leave()
+    if comm.rank == 0:
+        comm.snapshot(w)
+    return Worked(w, pushed, cancelled, seconds)
 
 
 class Server:
@@ -194,14 +213,14 @@ class Server:
             elif message.tag == PUSH:
                 self._take(message.source, *message.value)
             elif message.tag == JOIN:
-                self._welcome(message.source)
+                self._welcome(message.source, message.value)
             else:
                 self._leaves(message.source)
                 finished.append(message.source)
             while self._waiting.by_round and self._complete():
                 self._fold()
             now = self._progress.rounds, self._progress.slowest
-            if now != self._before:  # else nobody may go on who might not before
+            if now != self._before or self._waiting.by_speed:  # else nobody new may go on
                 self._before = now
                 self._answer(sorted(self._asked))
         for worker in finished:
@@ -258,13 +277,16 @@ class Server:
                 self._comm.send((self._progress.rounds, self._version, values), worker, MODEL)
                 self._answered[worker] = self._comm.now()
 
-    def _welcome(self, worker: int) -> None:
-        """A worker that comes late begins where the slowest is."""
-        self._expected.discard(worker)
+    def _welcome(self, worker: int, clock: int | None) -> None:
+        """A worker comes late, and is told where this server is; then says where it begins."""
         progress = self._progress
-        clock = progress.rounds if self._waiting.by_round else progress.slowest
-        progress.moves(worker, clock)
-        self._comm.send(clock, worker, JOIN)
+        if clock is None:
+            self._expected.discard(worker)
+            here = progress.rounds if self._waiting.by_round else progress.slowest
+            progress.moves(worker, here)
+            self._comm.send(here, worker, JOIN)
+        else:
+            progress.moves(worker, clock)
 
     def _leaves(self, worker: int) -> None:
         """A worker has finished, or is dead: nobody waits for it."""
@@ -305,9 +327,14 @@ def mean(gradients: Sequence[np.ndarray | Sparse]) -> np.ndarray | Sparse:
     return Sparse(indices, values / len(gradients))
 
 
-def touched(batches: Sequence[Batch]) -> np.ndarray:
-    """The coordinates that some sparse batches have, in order, distinct."""
-    return np.unique(np.concatenate([batch.x.indices for batch in batches] or [np.empty(0, int)]))
+def whole(batches: Sequence[Batch]) -> None:
+    """All coordinates of the model, whatever the batches have."""
+
+
+def sparse_coordinates(problem: Problem) -> Callable[[list[Batch]], np.ndarray]:
+    """What finds the coordinates that some batches of the problem have, in order, distinct."""
+    assert isinstance(problem, Logistic)
+    return lambda batches: problem.coordinates(batches) if batches else np.empty(0, np.int64)
 
 
 def sleep(comm: Comm, seconds: float) -> None:
@@ -325,6 +352,7 @@ def check(
     sparse: bool,
     waiting: Waiting,
     late: Mapping[int, float],
+    patience: float | None,
 ) -> None:
     """Raises ValueError for settings that can't be met."""
     if workers < 1:
@@ -338,8 +366,10 @@ def check(
         raise ValueError(f"clocks must be 0 or more, got {clocks}")
     if fetch < 1:
         raise ValueError(f"fetch must be 1 batch a clock or more, got {fetch}")
-    if sparse and not isinstance(getattr(problem, "x", None), Rows):
-        raise ValueError(f"sparse needs a problem over Rows, got {type(problem).__name__}")
+    if sparse and not (isinstance(problem, Logistic) and isinstance(problem.x, Rows)):
+        raise ValueError(f"sparse needs a Logistic over Rows, got {type(problem).__name__}")
+    if patience is not None and not patience > 0:
+        raise ValueError(f"patience must be more than 0 seconds, or None, got {patience}")
     for worker, seconds in late.items():
         if worker not in range(workers) or not seconds >= 0:
             raise ValueError(

@@ -53,10 +53,15 @@ class Store:
         self._wanted: dict[int, Any] = {}
 
     def join(self) -> int:
-        """Take part from now on; the clock at which to begin."""
+        """Take part from now on; the clock at which to begin, the latest that a server is at."""
         for server in self._shares:
             self._comm.send(None, server, JOIN)
-        return max(self._comm.recv(server, JOIN).value for server in self._shares)
+        clock = max(self._comm.recv(server, JOIN).value for server in self._shares)
+        for server in self._shares:
+            self._comm.send(
+                clock, server, JOIN
+            )  # or an earlier one would wait for what never comes
+        return clock
 
     def request(self, clock: int, where: np.ndarray | None = None) -> None:
         """Ask for the model to begin this clock with; where: indices, for these values only."""

@@ -27,8 +27,14 @@ def best_backup(times: np.ndarray, overhead: float) -> int:
 
     times: what each worker's work took in past rounds (s), (rounds, n). overhead: what a round
     takes beside (s), such as messages. With b left out a round lasts until the (n - b)-th has
-    arrived, and brings n - b gradients.
+    arrived, and brings n - b gradients. Raises ValueError for other shapes, or overhead < 0.
     """
+    if times.ndim != 2 or not times.size:
+        raise ValueError(
+            f"times must be (rounds, n), a round and a worker at least, got {times.shape}"
+        )
+    if not overhead >= 0:
+        raise ValueError(f"overhead must be 0 seconds or more, got {overhead}")
     n = times.shape[1]
     arrival = np.sort(times, axis=1).mean(axis=0)  # of the first, the second, ..., (n,)
     each = (overhead + arrival) / np.arange(1, n + 1)  # time a gradient with the first k, k = 1..n

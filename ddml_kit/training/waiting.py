@@ -9,8 +9,8 @@ R. Jozefowicz, "Revisiting Distributed Synchronous SGD", arXiv 1604.00981 (Backu
 
 A worker's clock is the number of its gradients that have been pushed. Clock c may start when the
 policy lets it: the server holds back the model that the worker has asked for. Departure of
-AdaptiveSSP: the paper measures how busy a machine is from outside; here it is the time between two
-gradients of a worker.
+AdaptiveSSP: the paper measures how busy a machine is from outside; here it is the time from the
+server's answer to the arrival of the gradient.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from dataclasses import dataclass, field
 class Progress:
     """What a server knows of the workers that take part.
 
-    clocks: of each, by its number. slowest: the least of them, 0 if there is none. seconds: what a
-    worker's last clock took, where that is known. rounds: complete ones, which are in the model.
+    clocks: of each, by its number. slowest: the least of them; when all have left, what it was.
+    seconds: what a worker's last clock took, without its waiting, where that is known. rounds:
+    complete ones, which are in the model.
     """
 
     def __init__(self, clocks: Mapping[int, int]) -> None:
@@ -45,7 +46,7 @@ class Progress:
         """A worker takes part no longer."""
         self.clocks.pop(worker, None)
         self.seconds.pop(worker, None)
-        self.slowest = min(self.clocks.values(), default=0)
+        self.slowest = min(self.clocks.values(), default=self.slowest)
 
     def ahead(self, clock: int) -> int:
         """How far this clock is ahead of the slowest worker's."""
@@ -53,17 +54,21 @@ class Progress:
 
 
 class Waiting(ABC):
-    """A policy. by_round: gradients of a clock are folded in together, in the order of workers;
-    otherwise each as it arrives. late: how many gradients of a round may be missing.
+    """A policy.
+
+    by_round: gradients of a clock are folded in together, in the order of workers; otherwise each
+    as it arrives. late: how many gradients of a round may be missing. cancel: whoever is late is
+    told to drop its work. by_speed: `lets_go` looks at `progress.seconds`.
     """
 
     by_round = False
     late = 0
     cancel = False
+    by_speed = False
 
     @abstractmethod
     def lets_go(self, worker: int, clock: int, progress: Progress) -> bool:
-        """Whether this worker may have the model and begin this clock."""
+        """Whether this worker may have the model and begin this clock, by what is known."""
 
     def check(self, workers: int) -> None:
         """Raises ValueError if the policy can't be met by so many workers."""
@@ -93,7 +98,8 @@ class ASP(Waiting):
 
 @dataclass(frozen=True)
 class SSP(Waiting):
-    """Stale-synchronous: nobody is more than `staleness` clocks ahead of the slowest.
+    """Stale-synchronous: nobody is more than `staleness` clocks ahead of the slowest. Raises
+    ValueError unless staleness >= 0.
 
     by_round: fold by clock and worker rather than as gradients arrive; SSP(0) is then BSP to the
     bit. With staleness math.inf it is ASP.
@@ -113,8 +119,11 @@ class SSP(Waiting):
 @dataclass(frozen=True)
 class AdaptiveSSP(Waiting):
     """Each worker's bound follows its speed: it may be ahead of the slowest by as many clocks as it
-    makes while the slowest makes `least`, and by `most` at the utmost.
+    makes while the slowest makes `least`, and by `most` at the utmost. Raises ValueError unless
+    1 <= least <= most.
     """
+
+    by_speed = True
 
     least: int = 1
     most: int = 16
@@ -141,7 +150,8 @@ class BackupWorkers(Waiting):
     """Synchronous with `late` workers to spare: a round is complete without its last gradients.
 
     cancel: the late ones are told to drop their work; otherwise they finish it, and it is not
-    used.
+    used. Raises ValueError unless late >= 0. Once workers have died, `late` are left out of those
+    that live.
     """
 
     late: int

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from ddml_kit.cluster import Constant, Exponential, Network, Processes, RankFailed, Simulated
+from ddml_kit.cluster.comm import Comm
 from ddml_kit.cluster.endpoint import generator
-from ddml_kit.cluster.trace import COMPUTE
+from ddml_kit.cluster.trace import COMPUTE, SEND
 from ddml_kit.problems import Data, Logistic, TorchModule, sparse_logistic
 from ddml_kit.training.optimisers import by_staleness, from_torch, sgd
-from ddml_kit.training.parameter_server import Served, Worked, parameter_server
-from ddml_kit.training.parameters import ranges
+from ddml_kit.training.parameter_server import Served, Worked, parameter_server, sleep
+from ddml_kit.training.parameters import JOIN, PUSH, ranges
 from ddml_kit.training.waiting import ASP, BSP, SSP, AdaptiveSSP, BackupWorkers
 
 CLUSTERS = [Simulated, Processes]
@@ -32,9 +33,9 @@ def lasting(problem, seconds):
     return problem
 
 
-def text(samples=120):
+def text(classes=2, samples=120):
     data = sparse_logistic(samples, 200, 5, seed=0)
-    return Logistic(data.x, data.y)
+    return Logistic(data.x, data.y if classes == 2 else np.arange(samples) % classes)
 
 
 def serve(cluster, problem, optimiser=None, *, clocks=12, batch_size=5, **options):
@@ -154,8 +155,9 @@ def test_a_torch_module_is_trained(cluster):
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
 @pytest.mark.parametrize("servers", [1, 3])
-def test_sparse_pulls_change_nothing_but_the_bytes(cluster, servers):
-    problem = text()
+@pytest.mark.parametrize("classes", [2, 3])
+def test_sparse_pulls_change_nothing_but_the_bytes(cluster, servers, classes):
+    problem = text(classes)
     runs = [
         serve(cluster(2 + servers), problem, servers=servers, sparse=sparse)
         for sparse in (False, True)
@@ -175,12 +177,8 @@ def starts_and_ends(run, workers):
     return [events["start"] for events in mine], [events["stop"] for events in mine]
 
 
-@pytest.mark.parametrize("staleness", [0, 1, 3])
-@pytest.mark.parametrize("seed", range(4))
-def test_nobody_is_further_ahead_than_the_bound(staleness, seed):
-    workers = 5
-    problem = lasting(dense(), 1e-3)
-    run = serve(uneven(workers + 1, seed=seed), problem, waiting=SSP(staleness), clocks=25)
+def largest_gap(run, workers):
+    """How many clocks anybody who began one was ahead of the slowest, at most."""
     starts, ends = starts_and_ends(run, workers)
     gaps = [
         clock - np.searchsorted(end, start, side="right")
@@ -188,7 +186,26 @@ def test_nobody_is_further_ahead_than_the_bound(staleness, seed):
         for clock, start in enumerate(begun)
         for end in ends
     ]
-    assert max(gaps) == staleness
+    return max(gaps)
+
+
+@pytest.mark.parametrize("prefetch", [False, True])
+@pytest.mark.parametrize("servers", [1, 2])
+@pytest.mark.parametrize("staleness", [0, 1, 3])
+@pytest.mark.parametrize("seed", range(3))
+def test_nobody_is_further_ahead_than_the_bound(staleness, seed, servers, prefetch):
+    problem, options = lasting(dense(), 1e-3), {"servers": servers, "prefetch": prefetch}
+    cluster = uneven(5 + servers, seed=seed)
+    run = serve(cluster, problem, waiting=SSP(staleness), clocks=25, **options)
+    assert largest_gap(run, 5) == staleness
+    run = serve(cluster, problem, waiting=AdaptiveSSP(most=staleness + 1), clocks=25, **options)
+    assert largest_gap(run, 5) <= staleness + 1
+
+
+def test_nobody_is_further_ahead_than_the_bound_on_processes():
+    cluster = Processes(5, paced=True, slowdowns=[Exponential(range(4))])
+    run = serve(cluster, lasting(dense(), 2e-3), waiting=SSP(2), clocks=25)
+    assert largest_gap(run, 4) <= 2
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
@@ -211,6 +228,7 @@ def test_prefetching_hides_the_latency():
     plain, ahead = (
         serve(far, problem, waiting=ASP(), prefetch=prefetch) for prefetch in (False, True)
     )
+    assert (plain.messages, plain.bytes) == (ahead.messages, ahead.bytes)
     assert plain.results[0].seconds == pytest.approx(12 * 1.8e-3, rel=0.05)
     assert ahead.results[0].seconds == pytest.approx(12 * 1e-3 + 0.8e-3, rel=0.05)
 
@@ -272,9 +290,11 @@ def test_the_servers_go_on_without_a_dead_worker(waiting):
     for result in alive:
         np.testing.assert_array_equal(result.w, whole)
     # What it had pushed counts once: all that was sent and nothing twice.
-    pushed = sum(result.clocks for result in alive)
-    computed = len(starts_and_ends(run, 4)[1][1])
-    assert all(pushed <= count <= pushed + computed for count in arrived)
+    sent = run.trace.of(SEND, rank=1)
+    for server, count in zip((4, 5), arrived, strict=True):
+        mine = np.sum((sent["tag"] == PUSH) & (sent["peer"] == server))
+        assert count == sum(result.clocks for result in alive) + mine
+        assert mine > 0
 
 
 def test_on_processes_a_killed_worker_is_left_behind():
@@ -299,10 +319,47 @@ def test_a_worker_joins_late(cluster, waiting, servers):
     np.testing.assert_array_equal(last.w, whole)
 
 
-def test_one_who_joins_late_in_virtual_time_does_the_rest():
-    run = serve(Simulated(4), dense(), late={2: 1e-3}, clocks=40)
+@pytest.mark.parametrize("waiting", [BSP(), ASP(), SSP(2), AdaptiveSSP(), BackupWorkers(1)])
+def test_one_who_joins_late_does_the_rest(waiting):
+    run = serve(Simulated(4), dense(), waiting=waiting, late={2: 2e-3}, clocks=40)
     assert 0 < run.results[2].clocks < 40
-    assert run.results[3].steps == 40
+
+
+@pytest.mark.parametrize("waiting", [BSP(), ASP(), SSP(2), AdaptiveSSP()])
+def test_one_who_comes_when_all_have_gone_does_nothing(waiting):
+    run = serve(Simulated(4), dense(), waiting=waiting, late={2: 10.0}, clocks=40)
+    assert run.results[2].clocks == 0
+    np.testing.assert_array_equal(run.results[2].w, run.results[0].w)
+
+
+@pytest.mark.parametrize("gap", [1e-4, 3e-4, 1e-3])
+@pytest.mark.parametrize("waiting", POLICIES)
+def test_servers_may_hear_of_it_at_different_times(waiting, gap, monkeypatch):
+    """One who joins is held up between the two, so that they are at different clocks."""
+    heard = []
+
+    def send(comm, value, dest, tag=0):
+        if (comm.rank, tag, value) == (2, JOIN, None):
+            heard.append(dest)
+            if len(heard) == 2:
+                sleep(comm, gap)
+        Comm_send(comm, value, dest, tag)
+
+    Comm_send = Comm.send
+    monkeypatch.setattr(Comm, "send", send)
+    run = serve(Simulated(5), dense(), waiting=waiting, servers=2, late={2: 1e-3}, clocks=40)
+    assert len(heard) == 2
+    assert [result.clocks + result.cancelled for result in worked(run)[:2]] == [40, 40]
+
+
+def test_no_clocks_are_no_training():
+    run = serve(Simulated(3), dense(), clocks=0)
+    assert not run.results[0].w.any()
+
+
+def test_the_last_snapshot_is_the_model():
+    run = serve(uneven(5), dense(), waiting=ASP())
+    np.testing.assert_array_equal(run.snapshots[-1].w, run.results[0].w)
 
 
 # ------------------------------------------------------------------------------- bad input
@@ -341,8 +398,9 @@ def test_settings_that_cannot_be(make, sentence):
         ({"servers": 4}, "there must be a worker beside the servers, got 4 ranks and 4 servers"),
         ({"servers": 0}, "there must be 1 to 13 servers, one a parameter, got 0"),
         ({"fetch": 0}, "fetch must be 1 batch a clock or more, got 0"),
+        ({"patience": 0}, "patience must be more than 0 seconds, or None, got 0"),
         ({"clocks": -1}, "clocks must be 0 or more, got -1"),
-        ({"sparse": True}, "sparse needs a problem over Rows, got Logistic"),
+        ({"sparse": True}, "sparse needs a Logistic over Rows, got Logistic"),
         ({"late": {3: 1.0}}, "late needs workers from 0 to 2 and seconds >= 0, got 3: 1.0"),
         ({"late": {0: -1.0}}, "late needs workers from 0 to 2 and seconds >= 0, got 0: -1.0"),
     ],

@@ -61,7 +61,11 @@ def _observe_may_go(answer: Callable[..., Any], case: Case) -> Observed:
     )
     return Observed(
         f"{WORKERS} × {CLOCKS} clocks, nobody more than {gap} ahead",
-        {"microsecond": round(1e6 * run.seconds)},
+        {
+            "microsecond": round(1e6 * run.seconds),
+            "message": run.messages,
+            "byte": run.bytes,
+        },
     )
 
 
@@ -91,7 +95,7 @@ def _everyone_near(clock: int, clocks: list[int], staleness: int) -> bool:
 
 SSP_CONDITION = Exercise(
     name="ssp_condition",
-    question="May a worker begin clock `clock`, if the others have come to `clocks`?",
+    question="May a worker begin clock `clock`, if the workers have come to `clocks`?",
     reference=may_go,
     key=Progress.ahead,
     stub=_stub_may_go,
@@ -245,17 +249,13 @@ def _by_worker(times: np.ndarray, overhead: float) -> int:
 
 
 def _no_overhead(times: np.ndarray, overhead: float) -> int:
-    return best_backup_of(times, 0.0)
-
-
-def best_backup_of(times: np.ndarray, overhead: float) -> int:
-    n = times.shape[1]
     arrival = np.sort(times, axis=1).mean(axis=0)
-    return n - 1 - int(np.argmin((overhead + arrival) / np.arange(1, n + 1)))
+    return len(arrival) - 1 - int(np.argmin(arrival / np.arange(1, len(arrival) + 1)))
 
 
 def _how_many_used(times: np.ndarray, overhead: float) -> int:
-    return times.shape[1] - best_backup_of(times, overhead)
+    arrival = np.sort(times, axis=1).mean(axis=0)
+    return 1 + int(np.argmin((overhead + arrival) / np.arange(1, len(arrival) + 1)))
 
 
 BACKUP = Exercise(

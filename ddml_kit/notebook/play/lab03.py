@@ -128,10 +128,10 @@ def how_long_to_wait(
             Choice("optimiser", list(OPTIMISERS), "SGD", group="Training"),
             Slider("lr", 0.5, 16.0, 6.0, label="step size", step=0.5, group="Training"),
         ],
-        curve=lambda w: held_out.loss(w),
+        curve=held_out.loss,
         value="test loss",
         target=target,
         answers=answers,
-        steps=lambda fetch: clocks,
+        steps=lambda: clocks + 1,
         **options,
     )
