@@ -58,9 +58,7 @@ class Store:
             self._comm.send(None, server, JOIN)
         clock = max(self._comm.recv(server, JOIN).value for server in self._shares)
         for server in self._shares:
-            self._comm.send(
-                clock, server, JOIN
-            )  # or an earlier one would wait for what never comes
+            self._comm.send(clock, server, JOIN)  # one that is behind waits for nothing earlier
         return clock
 
     def request(self, clock: int, where: np.ndarray | None = None) -> None:
