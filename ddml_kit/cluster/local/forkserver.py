@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import context, reduction
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from ddml_kit.cluster.errors import Stopped
 from ddml_kit.cluster.local import guards, worker
@@ -209,7 +209,7 @@ class Server:
             output, errors, memory, *Inherited.descriptors = descriptors
             os.dup2(output, 1)
             os.dup2(errors, 2)
-            sys.stdout, sys.stderr = _by_lines(1), _by_lines(2)
+            sys.stdout, sys.stderr = worker.by_lines(1), worker.by_lines(2)
             start: Start = pickle.loads(os.pread(memory, os.fstat(memory).st_size, 0))
             for descriptor in (output, errors, memory):
                 os.close(descriptor)
@@ -233,11 +233,6 @@ def main(control: int, alive: int) -> NoReturn:
     seed_globals(0, 0)  # loads what it takes, which each worker would load otherwise
     Server(socket.socket(fileno=control)).serve()
     raise AssertionError("the server serves for ever")
-
-
-def _by_lines(descriptor: int) -> TextIO:
-    """Text output line by line, so that the lines of several workers do not mix."""
-    return open(descriptor, "w", 1, "utf8", "backslashreplace", closefd=False)
 
 
 def _load(module: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing import spawn
@@ -63,6 +64,7 @@ def _begin(rank: int, task: worker.Task, connection: Connection) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     guards.end_with(parent.sentinel)
+    sys.stdout, sys.stderr = worker.by_lines(1), worker.by_lines(2)
     worker.work(rank, task, connection)
     worker.leave(0)
 

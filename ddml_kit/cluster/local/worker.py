@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import numpy as np
 
@@ -92,6 +92,11 @@ def work(rank: int, task: Task, connection: Connection) -> None:
         with contextlib.suppress(Exception):
             outbox.put(Value(error))
         outbox.put(end)
+
+
+def by_lines(descriptor: int) -> TextIO:
+    """Text output line by line, so that the lines of several workers do not mix."""
+    return open(descriptor, "w", 1, "utf8", "backslashreplace", closefd=False)
 
 
 def leave(code: int) -> NoReturn:
