@@ -77,7 +77,9 @@ class Logistic(Supervised):
             self._shares = (len(y) / np.maximum(touched, 1)).astype(self.dtype)
 
     def on(self, x: Any, y: np.ndarray) -> Self:
-        return type(self)(x, y, classes=self.classes, l2=self.l2, dtype=self.dtype)
+        other = type(self)(x, y, classes=self.classes, l2=self.l2, dtype=self.dtype)
+        other._shares = self._shares  # of the whole, so that shards together have its loss
+        return other
 
     def initial(self, seed: int = 0) -> np.ndarray:
         """Zeros, (dim,), whatever the seed: the loss is convex."""
@@ -162,8 +164,9 @@ class Logistic(Supervised):
         if not self.l2:
             return 0.0
         W = w.reshape(self.features, self._columns).astype(np.float64)
-        if isinstance(self.x, Rows):
-            W = W[np.unique(self.x.indices)]
+        if self._shares is not None and isinstance(self.x, Rows):
+            here = np.bincount(self.x.indices, minlength=self.features) / len(self)
+            W = W * np.sqrt(here * self._shares)[:, None]
         return self.l2 / 2 * float(np.vdot(W, W))
 
     def accuracy(self, w: np.ndarray) -> float:

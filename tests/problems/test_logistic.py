@@ -166,3 +166,17 @@ def test_parts_of_the_library_are_told_apart() -> None:
     guess = np.bincount(train.y).max() / len(train)
     assert guess < 0.12
     assert Logistic(test.x, test.y).accuracy(w) > 0.75
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_shards_together_have_the_loss_of_the_whole(classes: int) -> None:
+    data = sparse_logistic(40, 30, 4, seed=0)
+    problem = Logistic(data.x, np.arange(40) % classes, l2=0.7, dtype=np.float64)
+    w = np.random.default_rng(0).standard_normal(problem.dim)
+    shards = [problem.shard(rank, 4) for rank in range(4)]
+    assert np.mean([shard.loss(w) for shard in shards]) == pytest.approx(problem.loss(w), 1e-12)
+    gradients = []
+    for one in (*shards, problem):
+        [batch] = one.batches(None, len(one), 1)
+        gradients.append(one.gradient(w, batch).dense(problem.dim))
+    np.testing.assert_allclose(np.mean(gradients[:4], axis=0), gradients[4], atol=1e-12)
