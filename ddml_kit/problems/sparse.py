@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 
 class Sparse(NamedTuple):
-    """A vector that is zero but at `indices`, where it is `values`; both (k,), indices distinct."""
+    """A vector that is zero but at `indices`, where it is `values`; both (k,), indices distinct.
+
+    values may also be (k, m): a matrix of which only some rows are written.
+    """
 
     indices: np.ndarray
     values: np.ndarray
@@ -27,3 +31,13 @@ class Sparse(NamedTuple):
         full = np.zeros(dim, self.values.dtype)
         full[self.indices] = self.values
         return full
+
+
+def total(parts: Sequence[Sparse]) -> Sparse:
+    """The sum of one or more, added up in order, over the union of their indices, in order."""
+    indices = np.unique(np.concatenate([part.indices for part in parts]))
+    shape = (len(indices), *parts[0].values.shape[1:])
+    values = np.zeros(shape, parts[0].values.dtype)
+    for part in parts:
+        values[np.searchsorted(indices, part.indices)] += part.values
+    return Sparse(indices, values)

@@ -96,7 +96,9 @@ def descend(
         check_finite(ready.model(), "the model")
     seconds = comm.now() - start
     comm.barrier()
-    return RacedCompiled(ready.model(), passes * len(ready.rows), np.array(staleness), seconds)
+    return RacedCompiled(
+        ready.model(), passes * len(ready.rows), np.array(staleness, np.int64), seconds
+    )
 
 
 class Ready:

@@ -32,7 +32,7 @@ from ddml_kit.cluster.errors import RankFailed, Timeout
 from ddml_kit.problems.csr import Rows
 from ddml_kit.problems.logistic import Logistic
 from ddml_kit.problems.problem import Batch, Problem
-from ddml_kit.problems.sparse import Sparse
+from ddml_kit.problems.sparse import Sparse, total
 from ddml_kit.training.optimisers import Optimiser, undamped
 from ddml_kit.training.parameters import (
     CANCEL,
@@ -43,6 +43,7 @@ from ddml_kit.training.parameters import (
     PULL,
     PUSH,
     Store,
+    check_layout,
     ranges,
 )
 from ddml_kit.training.waiting import BSP, Progress, Waiting
@@ -319,12 +320,8 @@ def mean(gradients: Sequence[np.ndarray | Sparse]) -> np.ndarray | Sparse:
     dense = [gradient for gradient in gradients if not isinstance(gradient, Sparse)]
     if dense:
         return np.add.reduce(dense, axis=0) / len(dense)
-    sparse = [gradient for gradient in gradients if isinstance(gradient, Sparse)]
-    indices = np.unique(np.concatenate([gradient.indices for gradient in sparse]))
-    values = np.zeros(len(indices), sparse[0].values.dtype)
-    for gradient in sparse:
-        values[np.searchsorted(indices, gradient.indices)] += gradient.values
-    return Sparse(indices, values / len(gradients))
+    added = total([gradient for gradient in gradients if isinstance(gradient, Sparse)])
+    return added._replace(values=added.values / len(gradients))
 
 
 def whole(batches: Sequence[Batch]) -> None:
@@ -355,12 +352,7 @@ def check(
     patience: float | None,
 ) -> None:
     """Raises ValueError for settings that can't be met."""
-    if workers < 1:
-        raise ValueError(
-            f"there must be a worker beside the servers, got {workers + servers} ranks and "
-            f"{servers} servers"
-        )
-    ranges(problem.dim, servers)
+    check_layout(workers, servers, problem.dim)
     waiting.check(workers)
     if clocks < 0:
         raise ValueError(f"clocks must be 0 or more, got {clocks}")

@@ -34,6 +34,16 @@ def ranges(dim: int, servers: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(ends)]
 
 
+def check_layout(workers: int, servers: int, dim: int) -> None:
+    """Raises ValueError unless there are workers, and a server a parameter at most."""
+    if workers < 1:
+        raise ValueError(
+            f"there must be a worker beside the servers, got {workers + servers} ranks and "
+            f"{servers} servers"
+        )
+    ranges(dim, servers)
+
+
 def part(gradient: np.ndarray | Sparse, share: slice) -> np.ndarray | Sparse:
     """What of a gradient, (dim,), falls to a share; a sparse one counts from the share's start."""
     if not isinstance(gradient, Sparse):

@@ -33,11 +33,11 @@ import scipy.sparse
 
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.problems.csr import Rows
-from ddml_kit.problems.sparse import Sparse
+from ddml_kit.problems.sparse import Sparse, total
 from ddml_kit.training.kernels import gibbs
 from ddml_kit.training.optimisers import Gradient, Step, undamped
 from ddml_kit.training.parameter_server import Served, Server
-from ddml_kit.training.parameters import Store, ranges
+from ddml_kit.training.parameters import Store, check_layout, ranges
 from ddml_kit.training.waiting import BSP, Progress, Waiting
 
 SECONDS = 2.5e-9  # of a token and a topic, in virtual time; measured on one core
@@ -253,12 +253,7 @@ def difference(after: np.ndarray, before: np.ndarray) -> Sparse:
 
 def added_up(differences: Sequence[Gradient]) -> Sparse:
     """The sum of differences, which are Sparse with rows for values."""
-    rows = [part for part in differences if isinstance(part, Sparse)]
-    indices = np.unique(np.concatenate([part.indices for part in rows]))
-    values = np.zeros((len(indices), rows[0].values.shape[1]), np.int32)
-    for part in rows:
-        values[np.searchsorted(indices, part.indices)] += part.values
-    return Sparse(indices, values)
+    return total([part for part in differences if isinstance(part, Sparse)])
 
 
 def adding(counts: np.ndarray) -> Step:
@@ -363,17 +358,12 @@ def check(
     positive("beta", beta)
     if sweeps < 0:
         raise ValueError(f"sweeps must be 0 or more, got {sweeps}")
-    if workers < 1:
-        raise ValueError(
-            f"there must be a worker beside the servers, got {workers + servers} ranks and "
-            f"{servers} servers"
-        )
+    check_layout(workers, servers, len(text.vocabulary) + 1)
     if parts < 1 or workers * parts > len(text):
         raise ValueError(
             f"a sweep needs 1 part or more and each part of each worker a document, got {parts} "
             f"parts, {workers} workers and {len(text)} documents"
         )
-    ranges(len(text.vocabulary) + 1, servers)
     unseen = waiting.by_round and waiting.lets_go(0, 1, Progress({0: 1, 1: 0}))
     if waiting.late or unseen:
         raise ValueError(
