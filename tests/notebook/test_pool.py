@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from asking import choice, curve, number
 
 from ddml_kit.notebook import predict
 from ddml_kit.notebook.predict import store
@@ -13,27 +14,6 @@ from ddml_kit.notebook.predict import store
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "predictions.json"
-
-
-def number(file: Path) -> predict.Number:
-    return predict.Number("speedup", "How much faster?", low=0, high=8, unit="×", file=file)
-
-
-def choice(file: Path) -> predict.Choice:
-    return predict.Choice("who", "Faster is", ["lock", "no lock"], file=file)
-
-
-def curve(file: Path) -> predict.Curve:
-    return predict.Curve(
-        "by density",
-        "Draw it.",
-        x=[0.1, 0.5, 1.0],
-        low=0,
-        high=4,
-        x_title="density",
-        y_title="speed-up",
-        file=file,
-    )
 
 
 def test_a_class_is_pooled_into_one_histogram(tmp_path: Path, file: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from asking import choice, curve, number
 
 from ddml_kit.notebook import Figure, predict
 from ddml_kit.notebook.predict import store
@@ -25,27 +26,6 @@ from ddml_kit.notebook.predict.words import (
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "predictions.json"
-
-
-def number(file: Path) -> predict.Number:
-    return predict.Number("speedup", "How much faster?", low=0, high=8, unit="×", file=file)
-
-
-def curve(file: Path) -> predict.Curve:
-    return predict.Curve(
-        "by density",
-        "Draw it.",
-        x=[0.1, 0.5, 1.0],
-        low=0,
-        high=4,
-        x_title="density",
-        y_title="speed-up",
-        file=file,
-    )
-
-
-def choice(file: Path) -> predict.Choice:
-    return predict.Choice("who", "Faster is", ["lock", "no lock"], file=file)
 
 
 def messages(file: Path) -> predict.Number:
