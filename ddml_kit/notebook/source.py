@@ -37,10 +37,10 @@ class Source:
 
 
 def source(program: Callable[..., Any]) -> Source:
-    """The source of a function or class, with the file and line where it stands."""
+    """The source of a function or class, with the file in which it stands."""
     try:
         plain = inspect.unwrap(program)
-        lines, first = inspect.getsourcelines(plain)
+        lines, _ = inspect.getsourcelines(plain)
         file = Path(inspect.getsourcefile(plain) or "")
     except (TypeError, OSError) as error:
         name = getattr(program, "__name__", repr(program))
@@ -53,4 +53,4 @@ def source(program: Callable[..., Any]) -> Source:
     top = sys.modules[module.__name__.partition(".")[0]]
     if top.__file__ is not None and file.is_relative_to(Path(top.__file__).parent):
         file = file.relative_to(Path(top.__file__).parent.parent)
-    return Source("".join(lines), f"{file.as_posix()}, line {first}")
+    return Source("".join(lines), file.as_posix())
