@@ -17,9 +17,10 @@ MODULES = sorted((ROOT / "ddml_kit").rglob("*.py"))
 BELOW = {
     "cluster": set(),
     "problems": {"cluster"},
-    "training": {"cluster", "problems"},
+    "collectives": {"cluster"},
+    "training": {"cluster", "problems", "collectives"},
     "experiment": {"cluster"},
-    "notebook": {"cluster", "problems", "training", "experiment"},
+    "notebook": {"cluster", "problems", "collectives", "training", "experiment"},
     "datasets": {"problems"},
 }
 

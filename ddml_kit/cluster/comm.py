@@ -49,6 +49,11 @@ class Comm:
         self.rank = self._members.index(endpoint.rank)
         self.size = len(self._members)
 
+    @property
+    def members(self) -> Sequence[int]:
+        """The world ranks of its ranks, in order: those that traces and errors name."""
+        return self._members
+
     # ---------------------------------------------------------------- messages
 
     def send(self, value: Any, dest: int, tag: int = 0) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from ddml_kit.problems.sharding import Split, contiguous
 from ddml_kit.problems.sparse import Sparse
 
 FLOPS = 1e9  # a second, of one core of the machine that virtual time imagines
+
+BatchSize = int | Callable[[int], int]  # a number of samples, or one for each step: 0, 1, ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,12 +78,13 @@ class Problem(ABC):
 
     @abstractmethod
     def batches(
-        self, rng: np.random.Generator | None, batch_size: int, steps: int
+        self, rng: np.random.Generator | None, batch_size: BatchSize, steps: int
     ) -> Iterator[Batch]:
         """`steps` batches: passes over the data in an order drawn from rng, a new one each pass.
 
         With rng None, each pass takes the samples as they lie in memory. The last batch of a pass
         is smaller where batch_size does not divide the number of samples.
+        batch_size: a number, or a function of the step, so that batches can grow.
         """
 
     def gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray | Sparse:

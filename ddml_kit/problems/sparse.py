@@ -41,3 +41,8 @@ def total(parts: Sequence[Sparse]) -> Sparse:
     for part in parts:
         values[np.searchsorted(indices, part.indices)] += part.values
     return Sparse(indices, values)
+
+
+def dense(gradient: np.ndarray | Sparse, dim: int) -> np.ndarray:
+    """The gradient in full, (dim,); itself if it is."""
+    return gradient.dense(dim) if isinstance(gradient, Sparse) else gradient

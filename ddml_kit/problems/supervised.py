@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ddml_kit.problems.problem import Batch, Problem
+from ddml_kit.problems.problem import Batch, BatchSize, Problem
 from ddml_kit.problems.sharding import Split, contiguous
 
 
@@ -37,9 +37,9 @@ class Supervised(Problem):
         return self.on(self.x[mine], self.y[mine])
 
     def batches(
-        self, rng: np.random.Generator | None, batch_size: int, steps: int
+        self, rng: np.random.Generator | None, batch_size: BatchSize, steps: int
     ) -> Iterator[Batch]:
-        if batch_size < 1:
+        if not callable(batch_size) and batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         if steps < 0:
             raise ValueError(f"steps must be 0 or more, got {steps}")
@@ -47,18 +47,27 @@ class Supervised(Problem):
 
 
 def _passes(
-    x: Any, y: np.ndarray, rng: np.random.Generator | None, batch_size: int, steps: int
+    x: Any, y: np.ndarray, rng: np.random.Generator | None, batch_size: BatchSize, steps: int
 ) -> Iterator[Batch]:
-    n = len(y)
-    while steps > 0:
-        chosen: Iterator[slice | np.ndarray]
-        if rng is None:
-            chosen = (slice(i, i + batch_size) for i in range(0, n, batch_size))
-        elif batch_size == 1:  # a view of one sample is cheaper than a copy
-            chosen = (slice(i, i + 1) for i in rng.permutation(n).tolist())
+    n = at = len(y)  # how far this pass has come
+    order: np.ndarray | None = None
+    for step in range(steps):
+        if at >= n:
+            order, at = None if rng is None else rng.permutation(n), 0
+        size = _checked(batch_size(step), step) if callable(batch_size) else batch_size
+        samples: slice | np.ndarray
+        if order is None:
+            samples = slice(at, at + size)
+        elif size == 1:  # a view of one sample is cheaper than a copy
+            samples = slice(first := int(order[at]), first + 1)
         else:
-            order = rng.permutation(n)
-            chosen = (order[i : i + batch_size] for i in range(0, n, batch_size))
-        for _, samples in zip(range(steps), chosen, strict=False):
-            steps -= 1
-            yield Batch(x[samples], y[samples])
+            samples = order[at : at + size]
+        at += size
+        yield Batch(x[samples], y[samples])
+
+
+def _checked(size: int, step: int) -> int:
+    """Raises ValueError for what is no size of a batch."""
+    if size < 1:
+        raise ValueError(f"batch_size must be 1 or more, got {size} at step {step}")
+    return size
