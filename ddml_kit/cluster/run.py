@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -10,7 +11,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
@@ -97,7 +98,8 @@ class Run:
     """What happened: results by rank, metrics, snapshots, and the trace.
 
     seconds: when the last rank ended, virtual or real. failures: by rank, with
-    on_failure="continue" or in the run that an error carries.
+    on_failure="continue" or in the run that an error carries. about: what was run, as whoever
+    started it says; a cluster says nothing.
     """
 
     badge: Badge
@@ -110,6 +112,7 @@ class Run:
     snapshots: Sequence[Snapshot] = ()
     failures: Mapping[int, RankFailed] = field(default_factory=dict)
     stopped: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, np.ndarray]:
@@ -155,13 +158,14 @@ class Run:
         return f"<Run: {', '.join(parts)}>"
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the run to one .npz file, without pickle.
+        """Write the run to one .npz file, without pickle; the same run as the same bytes.
 
+        Equal arrays are written once: a model that every rank has takes the room of one.
         A NamedTuple in a result comes back with its name and fields, but none of its methods.
-        Raises TypeError, before writing, for a result that is not made of arrays, numbers, text,
-        None, lists, tuples and dicts with text keys.
+        Raises TypeError, before writing, for a result, or something in `about`, that is not made of
+        arrays, numbers, text, None, lists, tuples and dicts with text keys.
         """
-        arrays: dict[str, np.ndarray] = {"trace": self.trace.events}
+        arrays = _Arrays(trace=self.trace.events)
         head = {
             "badge": self.badge,
             "size": self.size,
@@ -179,6 +183,7 @@ class Run:
             "failures": [
                 [f.rank, f.reason, f.seconds, f.worker_traceback] for f in self.failures.values()
             ],
+            "about": _encode(dict(self.about), "about", arrays),
         }
         arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
         buffer = io.BytesIO()
@@ -187,11 +192,13 @@ class Run:
             file.write(buffer.getbuffer())
 
     @staticmethod
-    def load(path: str | os.PathLike) -> Run:
-        """The run that `save` wrote. Raises ValueError if the file is something else."""
+    def load(file: str | os.PathLike | BinaryIO) -> Run:
+        """The run that `save` wrote, from a path or an open file; nothing in it is executed.
+
+        Raises ValueError if it is something else, OSError if it can't be read.
+        """
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = dict(archive)
+            arrays = _arrays_in(file)
             head = json.loads(arrays["head"].tobytes())
             return Run(
                 badge=head["badge"],
@@ -206,11 +213,13 @@ class Run:
                     Snapshot(r, t, k, _decode(w, arrays)) for r, t, k, w in head["snapshots"]
                 ],
                 failures={f[0]: RankFailed(*f) for f in head["failures"]},
+                about=_decode(head.get("about", {"dict": {}}), arrays),
             )
         except OSError:
             raise
         except Exception as error:
-            raise ValueError(f"{os.fspath(path)} is not a saved run: {error}") from error
+            name = file if isinstance(file, str | os.PathLike) else getattr(file, "name", "this")
+            raise ValueError(f"{name} is not a saved run: {error}") from error
 
     def to_perfetto(self, path: str | os.PathLike) -> None:
         """Write the trace for ui.perfetto.dev or chrome://tracing."""
@@ -228,7 +237,33 @@ def human_bytes(n: float) -> str:
     return f"{n / 1000:.3g} TB"
 
 
-def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
+class _Arrays(dict[str, np.ndarray]):
+    """The arrays of a file by name, each written once however often it comes."""
+
+    def __init__(self, **named: np.ndarray) -> None:
+        super().__init__(named)
+        self._names: dict[tuple, str] = {}
+
+    def name_of(self, array: np.ndarray) -> str:
+        """The name under which this array is written."""
+        digest = hashlib.blake2b(np.ascontiguousarray(array).tobytes()).digest()
+        key = (array.dtype, array.shape, digest)
+        if key not in self._names:
+            self._names[key] = name = f"array{len(self)}"
+            self[name] = array
+        return self._names[key]
+
+
+def _arrays_in(file: str | os.PathLike | BinaryIO) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file."""
+    if isinstance(file, str | os.PathLike):
+        with open(file, "rb") as opened:  # np.load leaves a file open that is none of its own
+            return _arrays_in(opened)
+    with np.load(file, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def _encode(value: Any, where: str, arrays: _Arrays) -> Any:
     """A JSON tree; what JSON lacks is {"kind": ...}, and an array a reference into `arrays`."""
     if isinstance(value, np.generic) and value.dtype.kind in "biuf" and value.itemsize <= 8:
         return {"scalar": [value.dtype.str, value.item()]}
@@ -237,9 +272,7 @@ def _encode(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        name = f"array{len(arrays)}"
-        arrays[name] = value
-        return {"array": name}
+        return {"array": arrays.name_of(value)}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         items = [_encode(item, where, arrays) for item in value]
         return {"named": [type(value).__name__, value._fields, items]}
@@ -259,7 +292,7 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return value
     [(kind, content)] = value.items()
     if kind == "array":
-        return arrays[content]
+        return arrays[content].copy()  # others may have the same one
     if kind == "scalar":
         dtype, number = content
         return np.dtype(dtype).type(number)

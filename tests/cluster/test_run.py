@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import math
 import pickle
@@ -104,6 +106,68 @@ def test_a_run_is_saved_and_loaded(run, tmp_path):
         np.testing.assert_array_equal(x, np.full(4, rank, np.float32), strict=True)
         assert (none, text, a, b) == (None, "text", 0.1, 7)
         assert isinstance(result["deep"][0], tuple)
+
+
+ABOUT = {
+    "program": "data_parallel",
+    "problem": {"name": "digits", "hidden": 32, "rate": None},
+    "given": ["lr"],
+}
+
+
+def test_what_a_run_is_about_is_saved(run, tmp_path):
+    dataclasses.replace(run, about=ABOUT).save(tmp_path / "run")
+    assert Run.load(tmp_path / "run").about == ABOUT
+    with pytest.raises(TypeError, match=r"about can't be saved: a set is none of array"):
+        dataclasses.replace(run, about={"given": {"lr"}}).save(tmp_path / "other")
+
+
+def test_a_file_of_a_run_that_says_nothing_about_itself_is_loaded(run, tmp_path):
+    assert run.about == {}
+    run.save(tmp_path / "run")
+    with np.load(tmp_path / "run") as archive:
+        arrays = dict(archive)
+    head = json.loads(arrays["head"].tobytes())
+    del head["about"]  # as it was before there was such a thing
+    arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    with open(tmp_path / "run", "wb") as file:
+        np.savez_compressed(file, **arrays)
+    loaded = Run.load(tmp_path / "run")
+    assert loaded.about == {}
+    assert_alike(loaded, run)
+
+
+def test_a_run_is_loaded_from_an_open_file(run, tmp_path):
+    run.save(tmp_path / "run")
+    assert_alike(Run.load(io.BytesIO((tmp_path / "run").read_bytes())), run)
+    with pytest.raises(ValueError, match="this is not a saved run: "):
+        Run.load(io.BytesIO(b"not a run"))
+
+
+def test_what_all_ranks_have_is_written_once_and_comes_back_as_each_rank_s_own(tmp_path):
+    noise = np.random.default_rng(0).standard_normal(50_000)
+    odd = [noise, noise.view(np.int64), noise.reshape(2, -1), -noise]  # none is like another
+
+    def saved(size):
+        snapshots = [Snapshot(rank, 0.0, 0, noise.copy()) for rank in range(size)]
+        run = Run("simulated", size, 0, 0.0, [odd] * size, Recorder().trace(), (), snapshots)
+        run.save(tmp_path / f"{size}")
+        return (tmp_path / f"{size}").stat().st_size
+
+    assert saved(8) < 1.01 * saved(1)
+    loaded = Run.load(tmp_path / "8")
+    for result in loaded.results:
+        for x, y in zip(result, odd, strict=True):
+            np.testing.assert_array_equal(x, y, strict=True)
+    loaded.results[0][0][:] = 0
+    np.testing.assert_array_equal(loaded.results[1][0], noise)
+    np.testing.assert_array_equal(loaded.snapshots[7].w, noise)
+
+
+def test_the_same_run_is_saved_as_the_same_bytes(tmp_path):
+    for name in "ab":
+        Simulated(2, seed=3).run(program).save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_failures_nan_and_infinity_are_saved(run, tmp_path):
