@@ -1,9 +1,13 @@
-"""What a server does with a gradient: plain SGD, those of torch.optim, and Shampoo.
+"""What is done with a gradient: the shape of an optimiser, plain SGD, torch.optim's, and Shampoo.
 
-An optimiser is made once for a vector, (k,), and then changes it in place, gradient by gradient:
+An optimiser is made once for a vector, (k,), and then changes it in place, gradient by gradient,
+on one machine, on every rank, or on a server:
 
     step = from_torch(torch.optim.Adam, lr=0.01)(w)
     step(gradient, scale)
+
+Momentum and Nesterov are in momentum.py, AdaGrad, RMSprop and Adam in adaptive.py, each with its
+rule written out.
 
 The gradient, (k,) or Sparse, is left as it is, and the vector keeps its dtype. scale multiplies the
 step, for gradients that count less because they are stale; momenta and preconditioners see every
@@ -18,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ddml_kit.problems.sparse import Sparse
+from ddml_kit.problems.sparse import Sparse, dense
 
 Gradient = np.ndarray | Sparse
 Step = Callable[[Gradient, float], None]
@@ -27,14 +31,25 @@ Optimiser = Callable[[np.ndarray], Step]
 WIDEST = 4096  # rows or columns of a matrix that Shampoo takes: its eigenvalues last seconds
 
 
+def check_rate(lr: float) -> None:
+    """Raises ValueError unless lr > 0."""
+    if not lr > 0:
+        raise ValueError(f"lr must be more than 0, got {lr}")
+
+
+def check_decay(what: str, value: float) -> None:
+    """Raises ValueError unless 0 <= value < 1: how much of a memory is kept from step to step."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{what} must be 0 or more and less than 1, got {value}")
+
+
 def sgd(lr: float) -> Optimiser:
     """w -= scale lr gradient; of a sparse gradient only its coordinates are written.
 
     H. Robbins, S. Monro, "A Stochastic Approximation Method", Annals of Mathematical Statistics
     22(3), 1951. Raises ValueError unless lr > 0.
     """
-    if not lr > 0:
-        raise ValueError(f"lr must be more than 0, got {lr}")
+    check_rate(lr)
 
     def optimiser(w: np.ndarray) -> Step:
         change = np.empty_like(w)  # takes no memory until it is written
@@ -71,8 +86,8 @@ def from_torch(kind: Callable[..., Any], **options: Any) -> Optimiser:
         lr = group["lr"]
 
         def step(gradient: Gradient, scale: float = 1.0) -> None:
-            dense = np.ascontiguousarray(_dense(gradient, len(w)), w.dtype)
-            parameter.grad = torch.from_numpy(dense if dense.flags.writeable else dense.copy())
+            full = np.ascontiguousarray(dense(gradient, len(w)), w.dtype)
+            parameter.grad = torch.from_numpy(full if full.flags.writeable else full.copy())
             group["lr"] = scale * lr
             inner.step()
 
@@ -95,8 +110,7 @@ def shampoo(
     shapes: of the matrices inside the vector, in order, as `Problem.shapes`; (k,) is a vector.
     Raises ValueError for settings out of bounds, and on a server that does not hold whole matrices.
     """
-    if not lr > 0:
-        raise ValueError(f"lr must be more than 0, got {lr}")
+    check_rate(lr)
     if not epsilon > 0:
         raise ValueError(f"Shampoo needs epsilon > 0, got {epsilon}")
     if not 0 <= momentum < 1:
@@ -120,11 +134,11 @@ def shampoo(
         velocity = np.zeros(len(w))
 
         def step(gradient: Gradient, scale: float = 1.0) -> None:
-            dense = _dense(gradient, len(w)).astype(np.float64, copy=False)
+            full = dense(gradient, len(w)).astype(np.float64, copy=False)
             velocity[...] *= momentum
             for k, side in enumerate(sides):
                 part = slice(ends[k], ends[k + 1])
-                direction = _preconditioned(dense[part].reshape(side), preconditioners[k], epsilon)
+                direction = _preconditioned(full[part].reshape(side), preconditioners[k], epsilon)
                 velocity[part] += direction.reshape(-1)
             w[...] -= float(scale * lr) * velocity
 
@@ -152,11 +166,6 @@ def power(matrix: np.ndarray, exponent: float, least: float) -> np.ndarray:
     """
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.maximum(values, least) ** exponent) @ vectors.T
-
-
-def _dense(gradient: Gradient, dim: int) -> np.ndarray:
-    """The gradient in full, (dim,)."""
-    return gradient.dense(dim) if isinstance(gradient, Sparse) else gradient
 
 
 def undamped(staleness: int) -> float:

@@ -9,6 +9,11 @@ import torch
 
 from ddml_kit.cluster import RankFailed, Simulated
 from ddml_kit.problems import Logistic, Sparse
+from ddml_kit.training.adaptive import adagrad as our_adagrad
+from ddml_kit.training.adaptive import adam as our_adam
+from ddml_kit.training.adaptive import rmsprop as our_rmsprop
+from ddml_kit.training.momentum import momentum as our_momentum
+from ddml_kit.training.momentum import nesterov as our_nesterov
 from ddml_kit.training.optimisers import by_staleness, from_torch, power, sgd, shampoo
 from ddml_kit.training.parameter_server import parameter_server
 
@@ -151,8 +156,13 @@ def test_without_a_rate_torch_takes_its_own():
 
 ALL = {
     "sgd": sgd(0.1),
-    "adam": from_torch(torch.optim.Adam, lr=0.1),
-    "nesterov": from_torch(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True),
+    "momentum": our_momentum(0.1),
+    "nesterov": our_nesterov(0.1),
+    "adagrad": our_adagrad(0.1),
+    "rmsprop": our_rmsprop(0.1),
+    "adam": our_adam(0.1),
+    "torch's adam": from_torch(torch.optim.Adam, lr=0.1),
+    "torch's nesterov": from_torch(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True),
     "shampoo": shampoo(0.1, shapes=[(2, 3), ()], momentum=0.5),
 }
 
