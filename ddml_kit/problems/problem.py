@@ -111,3 +111,25 @@ class Problem(ABC):
     @abstractmethod
     def seconds(self, batch: Batch) -> float:
         """What the batch's gradient costs in virtual seconds: a fixed figure of its size."""
+
+    # ------------------------------------------------------------ second derivatives
+
+    def hvp(self, w: np.ndarray, v: np.ndarray, batch: Batch) -> np.ndarray:
+        """The Hessian of the batch's mean loss at w, times a vector v, (dim,).
+
+        Raises ValueError for a problem that has none.
+        """
+        raise ValueError(f"second derivatives are needed, and {type(self).__name__} has none")
+
+    def hessian(self, w: np.ndarray, batch: Batch) -> np.ndarray:
+        """The Hessian of the batch's mean loss at w, (dim, dim), a column for each `hvp`."""
+        units = np.eye(self.dim, dtype=self.dtype)
+        return np.stack([self.hvp(w, unit, batch) for unit in units], axis=1)
+
+    def hessian_seconds(self, batch: Batch) -> float:
+        """What the batch's Hessian costs in virtual seconds.
+
+        A product with a vector costs about two gradients (B. A. Pearlmutter, "Fast Exact
+        Multiplication by the Hessian", Neural Computation 6(1), 1994), and there are dim.
+        """
+        return 2 * self.dim * self.seconds(batch)

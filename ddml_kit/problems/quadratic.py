@@ -54,6 +54,17 @@ class Quadratic(Supervised):
         """A multiplication and an addition for each number in the batch's A_i, at 1e9 a second."""
         return 2 * batch.x.size / FLOPS
 
+    def hvp(self, w: np.ndarray, v: np.ndarray, batch: Batch) -> np.ndarray:
+        return (batch.x @ v).mean(axis=0)
+
+    def hessian(self, w: np.ndarray, batch: Batch) -> np.ndarray:
+        """The mean of A_i, (d, d), wherever w is."""
+        return batch.x.mean(axis=0)
+
+    def hessian_seconds(self, batch: Batch) -> float:
+        """An operation for each number of each sample's A_i, at 1e9 a second."""
+        return len(batch) * self.dim**2 / FLOPS
+
 
 class LeastSquares(Supervised):
     """The mean of 1/2 (x_i^T w - y_i)^2, plus l2/2 |w|^2, as a function of w, (features,).
@@ -97,3 +108,17 @@ class LeastSquares(Supervised):
     def seconds(self, batch: Batch) -> float:
         """4 operations for each number in the batch's inputs, at 1e9 a second."""
         return 4 * batch.x.size / FLOPS
+
+    def hvp(self, w: np.ndarray, v: np.ndarray, batch: Batch) -> np.ndarray:
+        return batch.x.T @ (batch.x @ v) / len(batch) + self.l2 * v
+
+    def hessian(self, w: np.ndarray, batch: Batch) -> np.ndarray:
+        """X^T X / b + l2 I, (features, features), wherever w is."""
+        return batch.x.T @ batch.x / len(batch) + self.l2 * np.eye(self.dim, dtype=self.dtype)
+
+    def hessian_seconds(self, batch: Batch) -> float:
+        """An operation for each number of each sample's outer product, at 1e9 a second.
+
+        A multiplication and an addition for half of the numbers, as it is symmetric.
+        """
+        return len(batch) * self.dim**2 / FLOPS

@@ -100,6 +100,15 @@ class TorchModule(Supervised):
             gradients = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
             return torch.cat([g.reshape(-1) for g in gradients]).numpy()
 
+    def hvp(self, w: np.ndarray, v: np.ndarray, batch: Batch) -> np.ndarray:
+        with _one_thread(), torch.enable_grad():
+            leaves = [part.requires_grad_() for part in self._split(w)]
+            loss = self._loss(self._outputs(leaves, batch.x), as_tensor(batch.y))
+            gradients = torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
+            along = sum((g * part).sum() for g, part in zip(gradients, self._split(v), strict=True))
+            products = torch.autograd.grad(along, leaves, allow_unused=True, materialize_grads=True)
+            return torch.cat([p.reshape(-1) for p in products]).numpy()
+
     def loss(self, w: np.ndarray) -> float:
         total = 0.0
         with _one_thread(), torch.no_grad():
