@@ -16,6 +16,11 @@ also busy, at both ends:
   latency + uplink_latency + m / min(bandwidth, uplink_bandwidth) when all are free. A message
   moves at the bandwidth of the slowest link on its way and keeps each busy for that time; it does
   not wait to be whole before it moves on (cut-through).
+- With `fair`, links do not serve messages one after the other: what is under way at one time
+  shares them, as connections of TCP do (max-min fairness, see virtual/flows.py); of the messages
+  from one rank to another, on one connection, each follows the one before. So a server's answers
+  to four workers all come when one after the other only the last would, and the workers' pushes
+  begin later.
 
 Collectives last as long as the textbook algorithm does on links of its own, from the arrival of
 the last rank (R. Thakur, R. Rabenseifner, W. Gropp, "Optimization of Collective Communication
@@ -38,6 +43,7 @@ class Network:
 
     The defaults are those of a plain cluster: TCP over 10 gigabit Ethernet moves about 1 GB/s with
     some 50 microseconds from program to program; switches between racks add about as much.
+    fair: messages share links, instead of being served in order.
     """
 
     latency: float = 50e-6
@@ -45,6 +51,7 @@ class Network:
     racks: int = 1
     uplink_latency: float = 50e-6
     uplink_bandwidth: float = 1e9
+    fair: bool = False
 
     def __post_init__(self) -> None:
         for name in ("latency", "uplink_latency"):
@@ -55,6 +62,8 @@ class Network:
             rule = f"{name} must be more than 0 bytes a second"
             if not real(rule, getattr(self, name)) > 0:
                 raise ValueError(f"{rule}, got {getattr(self, name)}")
+        if not isinstance(self.fair, bool):
+            raise TypeError(f"fair must be True or False, got {self.fair!r}")
         if whole("racks must be a whole number", self.racks) < 1:
             raise ValueError(f"a network needs 1 or more racks, got {self.racks}")
 

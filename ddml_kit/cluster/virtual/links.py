@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ddml_kit.cluster.network import Network
 from ddml_kit.cluster.virtual.loop import Event, Loop
 
@@ -77,7 +79,7 @@ class Links:
             self._coming[passage.dest] -= 1
             self._loop.arrive_at(start + passage.seconds, passage.event)
 
-
-def unwrapped(event: Event) -> Event:
-    """The event; of a message that is still at a link, its arrival."""
-    return event[1].event if isinstance(event[1], Passage) else event
+    def under_way(self) -> Iterator[Event]:
+        """The arrivals of the messages that have not come, and what else is due."""
+        for event in self._loop.arrivals():
+            yield event[1].event if isinstance(event[1], Passage) else event

@@ -131,6 +131,11 @@ class Loop:
         else:
             events.append(event)
 
+    def take_back(self, time: float, event: Event) -> None:
+        """Have this event, which was to arrive, not happen."""
+        events = self._arrivals[time]
+        del events[next(k for k, other in enumerate(events) if other is event)]
+
     def crash_at(self, time: float, event: Event) -> None:
         heappush(self._timers, (time, CRASH, next(self._count), event))
 
@@ -254,8 +259,11 @@ class Loop:
             self._isolation.generators.relax(None if running is None else running.rank)
         times, timers = self._times, self._timers
         if times and not (timers and timers[0][:2] < (times[0], ARRIVAL)):
-            self.now = heappop(times)
-            self._due = iter(self._arrivals.pop(self.now))
+            time = heappop(times)
+            events = self._arrivals.pop(time)
+            if events:  # else all were taken back
+                self.now = time
+            self._due = iter(events)
         elif timers:
             self.now, _, _, event = heappop(timers)
             self._due = iter((event,))

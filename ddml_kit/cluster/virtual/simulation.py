@@ -19,8 +19,9 @@ from ddml_kit.cluster.run import Metric, Run, Snapshot
 from ddml_kit.cluster.shipping import Parcel, unpack
 from ddml_kit.cluster.thinning import Album, thin
 from ddml_kit.cluster.virtual.endpoint import SimulatedEndpoint, matches
+from ddml_kit.cluster.virtual.flows import Flows
 from ddml_kit.cluster.virtual.isolation import Isolation
-from ddml_kit.cluster.virtual.links import Links, unwrapped
+from ddml_kit.cluster.virtual.links import Links
 from ddml_kit.cluster.virtual.loop import Action, Event, Loop, Outcome
 from ddml_kit.cluster.virtual.meeting import Meeting
 
@@ -48,7 +49,7 @@ class Simulation:
         self._goes_on = goes_on
         self._isolation = Isolation(seed)
         self.loop = Loop(self._isolation, size)
-        self.links = Links(network, size, self.loop)
+        self.links = (Flows if network.fair else Links)(network, size, self.loop)
         self.arrivals: list[Action] = []  # of a message, by rank
         self.endpoints = [SimulatedEndpoint(self, rank) for rank in range(size)]
         self.arrivals += [endpoint.arrive for endpoint in self.endpoints]
@@ -232,7 +233,7 @@ class Simulation:
     def _is_under_way(self, source: int, dest: int, tag: int, context: int) -> bool:
         return any(
             action is self.arrivals[dest] and matches(message, source, tag, context)
-            for action, *message in map(unwrapped, self.loop.arrivals())
+            for action, *message in self.links.under_way()
         )
 
     def _end(self) -> None:
