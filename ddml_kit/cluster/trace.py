@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections import deque
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -102,6 +104,23 @@ class Trace:
         np.add.at(total, sent["rank"], sent["bytes"])
         return total
 
+    def steps(self, size: int) -> int:
+        """The longest chain of messages, each sent after its sender had received the one before.
+
+        What an algorithm of single messages takes in latencies, on links that are free. Messages
+        to oneself and those inside collectives don't count. Clocks are compared within a rank
+        only. Messages of a pair with one tag are taken to arrive in the order sent, also where
+        they belong to different communicators.
+        """
+        chosen = np.isin(self.events["kind"], (SEND, RECEIVE))
+        chosen &= self.events["rank"] != self.events["peer"]
+        events = self.events[chosen]
+        moment = np.where(events["kind"] == SEND, events["start"], events["stop"])
+        events = events[np.lexsort((moment, events["rank"]))]  # those of one moment as they were
+        bounds = np.searchsorted(events["rank"], np.arange(size + 1))
+        moves = [events[a:b][["kind", "peer", "tag"]] for a, b in pairwise(bounds.tolist())]
+        return _longest_chain([rank.tolist() for rank in moves])
+
     def to_perfetto(self, path: str | os.PathLike) -> None:
         """Write the trace as JSON that ui.perfetto.dev and chrome://tracing open.
 
@@ -118,6 +137,42 @@ class Trace:
         shown += [_perfetto(event, number) for event in self.events.tolist()]
         with open(path, "w", encoding="utf8") as file:
             json.dump({"traceEvents": shown}, file)
+
+
+def _longest_chain(moves: list[list[tuple[int, int, int]]]) -> int:
+    """The longest chain of messages, where each rank does its moves, (kind, peer, tag), in order.
+
+    A message that was received but not sent, as when a sender's trace was lost, begins a chain.
+    """
+    chain = [0] * len(moves)  # the longest that has come to a rank
+    at = [0] * len(moves)  # the next move of a rank
+    travelling: dict[tuple[int, int, int], deque[int]] = {}  # by sender, receiver, tag
+    waiting: dict[tuple[int, int, int], int] = {}
+    ready = list(range(len(moves)))
+    longest = 0
+    while ready or waiting:
+        if not ready:  # a message that nobody sent
+            _, rank = waiting.popitem()
+            chain[rank] = max(chain[rank], 1)
+            longest = max(longest, chain[rank])
+            at[rank] += 1
+            ready.append(rank)
+        rank = ready.pop()
+        for kind, peer, tag in moves[rank][at[rank] :]:
+            if kind == SEND:
+                key = rank, peer, tag
+                travelling.setdefault(key, deque()).append(chain[rank] + 1)
+                longest = max(longest, chain[rank] + 1)
+                if key in waiting:
+                    ready.append(waiting.pop(key))
+            else:
+                key = peer, rank, tag
+                if not travelling.get(key):
+                    waiting[key] = rank
+                    break
+                chain[rank] = max(chain[rank], travelling[key].popleft())
+            at[rank] += 1
+    return longest
 
 
 def _metadata(what: str, thread: int, name: str) -> dict[str, Any]:

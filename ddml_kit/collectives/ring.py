@@ -18,63 +18,71 @@ from typing import Any
 import numpy as np
 
 from ddml_kit.cluster.comm import Comm
-from ddml_kit.collectives.vectors import cut, own_copy, received, unlike
+from ddml_kit.collectives.vectors import cut, received, summable
 
 
 def ring(comm: Comm, x: Any) -> np.ndarray:
     """The sum of x over all ranks, on every rank; a new array like x.
 
     2 (n - 1) steps; 2 (n - 1) S bytes over all ranks. Messages have tag 0.
-    Raises ValueError, here or as RankFailed on the others, if length or dtype differ.
+    Raises ValueError where length or dtype differ, and RankFailed with its text on the others.
     """
-    total = own_copy(x)
-    chunks = cut(total.reshape(-1), comm.size)
-    scatter_reduce(comm, chunks, comm.rank)
-    left, right = neighbours(comm)
-    for step in range(comm.size - 1):
-        comm.send(chunks[(comm.rank + 1 - step) % comm.size], right)
-        chunk = chunks[(comm.rank - step) % comm.size]
-        chunk[:] = received(comm, left, chunk)
-    return total
+    x = summable(x)
+    chunks = cut(x.reshape(-1), comm.size)
+    chunk = add_up(comm, chunks, comm.rank)
+    return hand_round(comm, chunk, comm.rank + 1, chunks).reshape(x.shape)
 
 
 def reduce_scatter(comm: Comm, x: Any) -> np.ndarray:
     """Chunk r of the sum of x over all ranks, on rank r, (k,): n - 1 steps, (n - 1) S bytes.
 
-    Raises what `ring` raises, but for a chunk that fits by chance where lengths differ.
+    Raises what `ring` raises, though not on a rank that had all it needs before.
     """
-    chunks = cut(own_copy(x).reshape(-1), comm.size)
-    scatter_reduce(comm, chunks, comm.rank - 1)
-    return chunks[comm.rank].copy()
+    return add_up(comm, cut(summable(x).reshape(-1), comm.size), comm.rank - 1)
 
 
-def all_gather(comm: Comm, chunk: Any) -> np.ndarray:
-    """The vectors of all ranks one after the other, on every rank; they may differ in length.
+def all_gather(comm: Comm, x: Any) -> np.ndarray:
+    """The vectors of all ranks one after the other, (sum of k,), on every rank.
 
-    n - 1 steps; each rank sends all but its right-hand neighbour's: (n - 1) S bytes in all.
-    Raises ValueError, here or as RankFailed on the others, if dtypes differ.
+    They may differ in length. n - 1 steps; each rank sends all vectors but its right-hand
+    neighbour's. Raises ValueError where dtypes differ, and RankFailed with its text on the others.
     """
-    parts = [own_copy(chunk).reshape(-1)] * comm.size
+    return hand_round(comm, summable(x).reshape(-1), comm.rank)
+
+
+def add_up(comm: Comm, chunks: list[np.ndarray], first: int) -> np.ndarray:
+    """The sum of chunk first + 1, a new array, (k,), once every chunk has gone round.
+
+    first: the chunk that this rank sends first, which is one more than its left neighbour's.
+    """
     left, right = neighbours(comm)
+    chunk = chunks[first].copy()
     for step in range(comm.size - 1):
-        comm.send(parts[(comm.rank - step) % comm.size], right)
-        part = comm.recv(left).value
-        if type(part) is not np.ndarray or part.dtype != parts[comm.rank].dtype:
-            raise unlike(comm, left, part, parts[comm.rank])
-        parts[(comm.rank - step - 1) % comm.size] = part
+        comm.send(chunk, right)
+        mine = chunks[(first - step - 1) % comm.size]
+        chunk = received(comm, left, mine)
+        chunk += mine
+    return chunk
+
+
+def hand_round(
+    comm: Comm, part: np.ndarray, own: int, like: list[np.ndarray] | None = None
+) -> np.ndarray:
+    """The n parts, one of each rank, one after the other; this rank's has the number `own`.
+
+    like: vectors that the parts are like; without them they may have any length.
+    """
+    left, right = neighbours(comm)
+    parts = [part] * comm.size
+    for step in range(comm.size - 1):
+        comm.send(part, right)
+        which = (own - step - 1) % comm.size
+        if like is None:
+            part = received(comm, left, part, any_length=True)
+        else:
+            part = received(comm, left, like[which])
+        parts[which] = part
     return np.concatenate(parts)
-
-
-def scatter_reduce(comm: Comm, chunks: list[np.ndarray], first: int) -> None:
-    """Have every chunk go round and be added up, in place; this rank sends chunk `first` first.
-
-    Afterwards chunk first + 1 is the sum.
-    """
-    left, right = neighbours(comm)
-    for step in range(comm.size - 1):
-        comm.send(chunks[(first - step) % comm.size], right)
-        chunk = chunks[(first - step - 1) % comm.size]
-        chunk += received(comm, left, chunk)
 
 
 def neighbours(comm: Comm) -> tuple[int, int]:

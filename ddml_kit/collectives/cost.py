@@ -1,0 +1,148 @@
+"""What an all-reduce costs on paper: steps, bytes and seconds, with latency alpha, bandwidth beta.
+
+A message of m bytes takes alpha + m / beta (R. W. Hockney, 1994; see network.py). For n ranks and a
+vector of S bytes, p the largest power of two up to n, and racks of m ranks:
+
+    master-worker     2 (alpha + (n - 1) S / beta)
+    ring              2 (n - 1) (alpha + S / n / beta)
+    tree              2 ceil(log2 n) (alpha + S / beta)
+    halving-doubling  2 log2 p alpha + 2 (p - 1) / p S / beta, + 2 (alpha + S / beta) if p < n
+    hierarchical      2 (m - 1) (alpha + S / m / beta) inside racks, and a ring between them
+
+Sources: the ring, P. Patarasuk, X. Yuan, JPDC 69(2), 2009, section 4; tree and halving-doubling,
+R. Thakur, R. Rabenseifner, W. Gropp, IJHPCA 19(1), 2005, section 4, without their term for the
+additions; the other two follow in the same way. In all of them 2 (n - 1) S bytes travel.
+
+Simulated time is exactly this in a network without racks, for the ring where n divides the vector,
+for tree and halving-doubling where n is a power of two (and divides it). Other trees take less.
+Other halving-doublings take up to S / 2 / beta longer: a rank that has nobody to wait for sends its
+half at once, and that meets, at the link of its partner, the vector that is being folded in.
+
+Where the network has racks, alpha and beta are those of the slowest pair of ranks, as if each
+message had the uplinks to itself. Only `hierarchical_seconds` knows of racks, and shares an uplink
+among the ranks of its rack; as they do not all wait for the last of them, it is at most as long.
+"""
+
+from __future__ import annotations
+
+from ddml_kit.cluster.network import Network
+from ddml_kit.cluster.payload import chunk_bounds
+from ddml_kit.collectives.halving_doubling import largest_power, powers
+
+
+def total_bytes(n: int, nbytes: float) -> float:
+    """2 (n - 1) S: the bytes that all ranks together send, in each of these."""
+    return 2 * (n - 1) * nbytes
+
+
+# ------------------------------------------------------------------------ master and workers
+
+
+def master_worker_steps(n: int) -> int:
+    """2, whatever n, above 1."""
+    return 2 * (n > 1)
+
+
+def master_worker_seconds(n: int, nbytes: float, network: Network) -> float:
+    """2 (alpha + (n - 1) S / beta): the master's link carries every vector, in and out."""
+    alpha, per_byte = network.slowest(range(n), n)
+    return master_worker_steps(n) * (alpha + (n - 1) * nbytes * per_byte)
+
+
+# --------------------------------------------------------------------------------------- ring
+
+
+def ring_steps(n: int) -> int:
+    """2 (n - 1)."""
+    return 2 * (n - 1)
+
+
+def ring_bytes(length: int, itemsize: int, n: int, rank: int) -> int:
+    """2 S - |c(r+1)| - |c(r+2)|: bytes that a rank sends, for a vector of this length."""
+    if n == 1:
+        return 0
+    bounds = chunk_bounds(length, n)
+    spared = [(rank + k) % n for k in (1, 2)]  # one in each phase
+    return (2 * length - sum(bounds[c + 1] - bounds[c] for c in spared)) * itemsize
+
+
+def ring_seconds(n: int, nbytes: float, network: Network) -> float:
+    """2 (n - 1) (alpha + S / n / beta)."""
+    alpha, per_byte = network.slowest(range(n), n)
+    return ring_steps(n) * (alpha + nbytes / n * per_byte)
+
+
+# --------------------------------------------------------------------------------------- tree
+
+
+def tree_steps(n: int) -> int:
+    """2 floor(log2 n): no rank is farther from the root."""
+    return 2 * (n.bit_length() - 1)
+
+
+def tree_seconds(n: int, nbytes: float, network: Network) -> float:
+    """2 ceil(log2 n) (alpha + S / beta); less where n is no power of two."""
+    alpha, per_byte = network.slowest(range(n), n)
+    return 2 * _rounds(n) * (alpha + nbytes * per_byte)
+
+
+# --------------------------------------------------------------------------- halving-doubling
+
+
+def halving_doubling_steps(n: int) -> int:
+    """2 ceil(log2 n)."""
+    return 2 * _rounds(n)
+
+
+def halving_doubling_bytes(length: int, itemsize: int, n: int, rank: int) -> int:
+    """Bytes that a rank sends: about 2 (p - 1) / p S; a rank that folds in S, its partner S more.
+
+    A half of an odd length is one longer than the other, and stays with the lower rank.
+    """
+    p = largest_power(n)
+    if rank >= p:
+        return length * itemsize
+    sent = length if rank + p < n else 0
+    part = length
+    for distance in powers(p):
+        upper = bool(rank & distance)
+        halves = (part + 1) // 2, part // 2
+        part = halves[upper]
+        sent += halves[not upper] + part  # the other's half now, the own one on the way back
+    return sent * itemsize
+
+
+def halving_doubling_seconds(n: int, nbytes: float, network: Network) -> float:
+    """2 log2 p alpha + 2 (p - 1) / p S / beta; 2 (alpha + S / beta) more where p < n."""
+    alpha, per_byte = network.slowest(range(n), n)
+    p = largest_power(n)
+    seconds = 2 * len(powers(p)) * alpha + 2 * (p - 1) / p * nbytes * per_byte
+    return seconds + 2 * (p < n) * (alpha + nbytes * per_byte)
+
+
+# ------------------------------------------------------------------------------- hierarchical
+
+
+def hierarchical_steps(n: int, racks: int) -> int:
+    """2 (m - 1) + 2 (racks - 1), m ranks in the smallest rack; unequal: up to 2 more, as here."""
+    return 2 * (n // racks - 1) + 2 * (racks - 1) + 2 * (n % racks > 0)
+
+
+def hierarchical_seconds(n: int, nbytes: float, network: Network) -> float:
+    """Over the racks R of the network, with m ranks in the smallest:
+
+    2 (m - 1) (alpha + S / m / beta) + 2 (R - 1) (alpha' + S / R / beta'), where alpha' and beta'
+    are those between racks, and 2 (alpha + S / beta) more if racks are unequal.
+    """
+    racks = network.racks
+    m = n // racks
+    alpha, per_byte = network.latency, 1 / network.bandwidth
+    seconds = 2 * (m - 1) * (alpha + nbytes / m * per_byte)
+    seconds += 2 * (n % racks > 0) * (alpha + nbytes * per_byte)
+    alpha, per_byte = network.slowest(range(n), n)
+    return seconds + 2 * (racks - 1) * (alpha + nbytes / racks * per_byte)
+
+
+def _rounds(n: int) -> int:
+    """ceil(log2 n)."""
+    return (n - 1).bit_length()
