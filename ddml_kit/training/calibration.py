@@ -45,6 +45,15 @@ def ping_pong(comm: Comm, sizes: Sequence[int], repeats: int) -> np.ndarray:
     return np.median(trips, axis=0) / 2
 
 
+def ping_pong_between(
+    comm: Comm, ends: tuple[int, int], sizes: Sequence[int], repeats: int
+) -> np.ndarray:
+    """What `ping_pong` returns, between two ranks that need not be 0 and 1; zeros on the others."""
+    if comm.rank not in ends:
+        return np.zeros(len(sizes))
+    return ping_pong(comm.group(ends), sizes, repeats)
+
+
 def fit(sizes: Sequence[int], seconds: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """Latency alpha (s) and bandwidth beta (bytes/s) that fit the times of messages best.
 
@@ -78,9 +87,56 @@ def timed(comm: Comm, program: Callable[..., Any], repeats: int, *args: Any) -> 
     return np.array(seconds)
 
 
-def calibrate(cluster: Cluster, *, sizes: Sequence[int] = SIZES, repeats: int = 20) -> Network:
-    """A network on which simulated messages take as long as those between ranks 0 and 1 here."""
+def calibrate(
+    cluster: Cluster,
+    *,
+    sizes: Sequence[int] = SIZES,
+    repeats: int = 20,
+    racks: int = 1,
+    fair: bool = False,
+) -> Network:
+    """A network on which simulated messages take as long as those between two ranks here.
+
+    Ranks 0 and 1 play; with `racks`, hosts of as many ranks each, say, so do then rank 0 and the
+    first of the second rack. fair: as in `Network`; messages there go over TCP, say.
+    Raises ValueError where no rack would have 2 ranks.
+    """
     if cluster.size < 2:
         raise ValueError(f"a ping-pong needs 2 ranks, got a cluster of {cluster.size}")
-    alpha, beta = fit(sizes, cluster.run(ping_pong, sizes, repeats).results[0])
-    return Network(latency=alpha, bandwidth=beta)
+    if not 1 <= racks < cluster.size:
+        raise ValueError(
+            f"a ping-pong within a rack needs 2 ranks in one, so {cluster.size} ranks have from 1 "
+            f"to {cluster.size - 1} racks, got {racks}"
+        )
+    near = cluster.run(ping_pong, sizes, repeats).results[0]
+    if racks == 1:
+        return network(sizes, near, fair=fair)
+    across = (0, -(-cluster.size // racks))
+    far = cluster.run(ping_pong_between, across, sizes, repeats).results[0]
+    return network(sizes, near, far, racks=racks, fair=fair)
+
+
+def network(
+    sizes: Sequence[int],
+    near: Sequence[float] | np.ndarray,
+    far: Sequence[float] | np.ndarray | None = None,
+    *,
+    racks: int = 1,
+    fair: bool = False,
+) -> Network:
+    """The network whose messages take so long: those within a rack `near`, the others `far`.
+
+    sizes: in bytes; near, far: seconds, as `fit` takes them. `far` is not shorter than `near`.
+    """
+    alpha, beta = fit(sizes, near)
+    if far is None:
+        return Network(latency=alpha, bandwidth=beta, fair=fair)
+    far_alpha, far_beta = fit(sizes, far)
+    return Network(
+        latency=alpha,
+        bandwidth=beta,
+        racks=racks,
+        uplink_latency=max(far_alpha - alpha, 0.0),
+        uplink_bandwidth=far_beta,
+        fair=fair,
+    )

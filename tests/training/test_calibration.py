@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddml_kit.cluster import Exponential, Network, Processes, Simulated
-from ddml_kit.training.calibration import SIZES, calibrate, fit, ping_pong, timed
+from ddml_kit.training.calibration import SIZES, calibrate, fit, network, ping_pong, timed
 from ddml_kit.training.messages import broadcast
 
 NETWORK = Network(latency=2e-5, bandwidth=3e8)
@@ -121,3 +121,28 @@ def test_timed_repeats_and_a_repeat_lasts_as_long_as_its_slowest_rank() -> None:
     assert len(np.unique(taken)) == 12
     barriers = 4 * Network().barrier_seconds(range(3), 3)
     assert math.isclose(np.max(taken, axis=0).sum() + barriers, run.seconds)
+
+
+TWO_RACKS = Network(
+    latency=2e-5, bandwidth=3e8, racks=2, uplink_latency=1e-4, uplink_bandwidth=1e7, fair=True
+)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5])
+def test_calibrating_racks_gives_their_network(size) -> None:
+    found = calibrate(Simulated(size, network=TWO_RACKS), repeats=2, racks=2, fair=True)
+    for name, value in vars(TWO_RACKS).items():
+        assert math.isclose(getattr(found, name), value, rel_tol=1e-6), name
+
+
+def test_racks_that_are_no_farther_apart_have_uplinks_without_latency() -> None:
+    found = network([8, 1000], [2e-5, 3e-5], [1e-5, 3e-5], racks=2)
+    assert found.uplink_latency == 0
+
+
+@pytest.mark.parametrize(("size", "racks"), [(3, 3), (8, 9), (4, 0)])
+def test_a_ping_pong_within_a_rack_needs_two_ranks_there(size, racks) -> None:
+    with pytest.raises(
+        ValueError, match=f"so {size} ranks have from 1 to {size - 1} racks, got {racks}"
+    ):
+        calibrate(Simulated(size), racks=racks)
