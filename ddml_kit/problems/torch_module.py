@@ -105,7 +105,8 @@ class TorchModule(Supervised):
             leaves = [part.requires_grad_() for part in self._split(w)]
             loss = self._loss(self._outputs(leaves, batch.x), as_tensor(batch.y))
             gradients = torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
-            along = sum((g * part).sum() for g, part in zip(gradients, self._split(v), strict=True))
+            slope = torch.cat([g.reshape(-1) for g in gradients])
+            along = slope @ as_tensor(np.ascontiguousarray(v, self.dtype))
             products = torch.autograd.grad(along, leaves, allow_unused=True, materialize_grads=True)
             return torch.cat([p.reshape(-1) for p in products]).numpy()
 
