@@ -10,7 +10,7 @@ except ImportError as error:
 
 from ddml_kit.cluster.processes import warm_up
 from ddml_kit.notebook.dashboard import dashboard
-from ddml_kit.notebook.figures import Figure, curves, histogram, lines, timeline
+from ddml_kit.notebook.figures import Figure, curves, histogram, lines, messages, timeline
 from ddml_kit.notebook.knobs import Choice, Slider, Toggle
 from ddml_kit.notebook.machine import Facts, machine
 from ddml_kit.notebook.panel import Kept, Panel
@@ -32,6 +32,7 @@ __all__ = [
     "histogram",
     "lines",
     "machine",
+    "messages",
     "seconds_text",
     "seconds_to",
     "source",

@@ -4,6 +4,7 @@ from ddml_kit.notebook.figures.curves import curves
 from ddml_kit.notebook.figures.figure import Figure
 from ddml_kit.notebook.figures.histogram import histogram
 from ddml_kit.notebook.figures.lines import lines
+from ddml_kit.notebook.figures.messages import messages
 from ddml_kit.notebook.figures.timeline import timeline
 
-__all__ = ["Figure", "curves", "histogram", "lines", "timeline"]
+__all__ = ["Figure", "curves", "histogram", "lines", "messages", "timeline"]

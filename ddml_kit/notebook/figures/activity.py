@@ -69,8 +69,8 @@ def intervals(run: Run, end: float = math.inf) -> Intervals:
     events = events[np.lexsort((events["start"], events["rank"]))]
     kind, start, stop = events["kind"], events["start"], events["stop"]
     # What is waited for ends the wait: the matching send, or the last to come.
-    until = np.where(kind == RECEIVE, np.inf, -np.inf)
-    _match_messages(events, until)
+    sent = match_messages(events)
+    until = np.where(sent >= 0, start[sent], np.where(kind == RECEIVE, np.inf, -np.inf))
     for collective in COLLECTIVES:
         _match_collective(events, collective, run.size, until)
     split = np.where(kind == LOCK, stop, np.clip(until, start, stop))
@@ -124,12 +124,16 @@ def shares(done: Intervals, begin: float, end: float, size: int) -> np.ndarray:
     return total / (end - begin) if end > begin else total
 
 
-def _match_messages(events: np.ndarray, until: np.ndarray) -> None:
-    """Set `until` of each receive to the start of its send; it stays infinite without one."""
+def match_messages(events: np.ndarray) -> np.ndarray:
+    """The index of the send that belongs to each receive, -1 where there is none, (k,).
+
+    Events of a rank are in their order; those that are no receive have -1.
+    """
+    matched = np.full(len(events), -1)
     sends = np.flatnonzero(events["kind"] == SEND)
     receives = np.flatnonzero((events["kind"] == RECEIVE) & (events["peer"] >= 0))
     if not len(sends) or not len(receives):
-        return
+        return matched
     _, tag = np.unique(
         np.concatenate([events["tag"][sends], events["tag"][receives]]), return_inverse=True
     )
@@ -142,7 +146,8 @@ def _match_messages(events: np.ndarray, until: np.ndarray) -> None:
     order = np.argsort(sent)
     at = np.minimum(np.searchsorted(sent[order], received), len(sent) - 1)
     found = sent[order][at] == received
-    until[receives[found]] = events["start"][sends][order][at[found]]
+    matched[receives[found]] = sends[order][at[found]]
+    return matched
 
 
 def _match_collective(events: np.ndarray, kind: int, size: int, until: np.ndarray) -> None:
