@@ -21,6 +21,8 @@ import numpy as np
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.collectives.vectors import cut, received, summable
 
+GivenAway = tuple[int, bool, np.ndarray]  # to whom, whether it was the first half, the half
+
 
 def halving_doubling(comm: Comm, x: Any) -> np.ndarray:
     """The sum of x over all ranks, on every rank; a new array like x.
@@ -45,8 +47,23 @@ def halving_doubling(comm: Comm, x: Any) -> np.ndarray:
 
 def halve_and_double(comm: Comm, x: np.ndarray, p: int) -> np.ndarray:
     """The sum of x, (k,), over the first p ranks, a power of two, on each of them; a new array."""
-    given_away = []
-    part = x.copy() if p == 1 else x
+    if p == 1:
+        return x.copy()
+    part, given_away = halve(comm, x, p)
+    for other, upper, theirs in reversed(given_away):
+        comm.send(part, other)
+        half = received(comm, other, theirs)
+        part = np.concatenate([half, part] if upper else [part, half])
+    return part
+
+
+def halve(comm: Comm, x: np.ndarray, p: int) -> tuple[np.ndarray, list[GivenAway]]:
+    """This rank's p-th of the sum of x, (k,), over the first p ranks, and what it gave away.
+
+    At distance 1, 2, 4, ...: the rank with that bit in its number keeps the second half of what it
+    has, its partner, the rank without it, the first.
+    """
+    part, given_away = x, []
     for distance in powers(p):
         other, upper = comm.rank ^ distance, bool(comm.rank & distance)
         halves = cut(part, 2)
@@ -55,11 +72,7 @@ def halve_and_double(comm: Comm, x: np.ndarray, p: int) -> np.ndarray:
         part = received(comm, other, mine)
         part += mine
         given_away.append((other, upper, theirs))
-    for other, upper, theirs in reversed(given_away):
-        comm.send(part, other)
-        half = received(comm, other, theirs)
-        part = np.concatenate([half, part] if upper else [part, half])
-    return part
+    return part, given_away
 
 
 def largest_power(n: int) -> int:
