@@ -25,6 +25,8 @@ among the ranks of its rack; as they do not all wait for the last of them, it is
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from ddml_kit.cluster.network import Network
 from ddml_kit.cluster.payload import chunk_bounds
 from ddml_kit.collectives.halving_doubling import largest_power, powers
@@ -146,3 +148,19 @@ def hierarchical_seconds(n: int, nbytes: float, network: Network) -> float:
 def _rounds(n: int) -> int:
     """ceil(log2 n)."""
     return (n - 1).bit_length()
+
+
+# -------------------------------------------------------------------------------- all of them
+
+SECONDS: Mapping[str, Callable[[int, float, Network], float]] = {
+    "master_worker": master_worker_seconds,
+    "tree": tree_seconds,
+    "ring": ring_seconds,
+    "halving_doubling": halving_doubling_seconds,
+    "hierarchical": hierarchical_seconds,
+}
+
+
+def fastest(n: int, nbytes: float, network: Network) -> str:
+    """The name of the all-reduce that takes the least time on paper; the simplest of equal ones."""
+    return min(SECONDS, key=lambda name: SECONDS[name](n, nbytes, network))
