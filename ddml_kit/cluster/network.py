@@ -21,6 +21,9 @@ also busy, at both ends:
   from one rank to another, on one connection, each follows the one before. So a server's answers
   to four workers all come when one after the other only the last would, and the workers' pushes
   begin later.
+- With `switch`, the last rank is the switch through which the others reach one another. It has a
+  port for each of them, so its links are never busy, and it is half way: a message to it, or from
+  it, has half the latency.
 
 Collectives last as long as the textbook algorithm does on links of its own, from the arrival of
 the last rank (R. Thakur, R. Rabenseifner, W. Gropp, "Optimization of Collective Communication
@@ -43,7 +46,7 @@ class Network:
 
     The defaults are those of a plain cluster: TCP over 10 gigabit Ethernet moves about 1 GB/s with
     some 50 microseconds from program to program; switches between racks add about as much.
-    fair: messages share links, instead of being served in order.
+    fair: messages share links, instead of being served in order. switch: the last rank is one.
     """
 
     latency: float = 50e-6
@@ -52,6 +55,7 @@ class Network:
     uplink_latency: float = 50e-6
     uplink_bandwidth: float = 1e9
     fair: bool = False
+    switch: bool = False
 
     def __post_init__(self) -> None:
         for name in ("latency", "uplink_latency"):
@@ -62,8 +66,9 @@ class Network:
             rule = f"{name} must be more than 0 bytes a second"
             if not real(rule, getattr(self, name)) > 0:
                 raise ValueError(f"{rule}, got {getattr(self, name)}")
-        if not isinstance(self.fair, bool):
-            raise TypeError(f"fair must be True or False, got {self.fair!r}")
+        for name in ("fair", "switch"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if whole("racks must be a whole number", self.racks) < 1:
             raise ValueError(f"a network needs 1 or more racks, got {self.racks}")
 

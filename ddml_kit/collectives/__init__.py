@@ -4,6 +4,7 @@ from ddml_kit.collectives.halving_doubling import halving_doubling
 from ddml_kit.collectives.hierarchical import hierarchical
 from ddml_kit.collectives.master_worker import master_worker
 from ddml_kit.collectives.ring import all_gather, reduce_scatter, ring
+from ddml_kit.collectives.switch import in_network, leave_switch, switch, through_switch
 from ddml_kit.collectives.tree import broadcast, gather, tree
 
 __all__ = [
@@ -12,8 +13,12 @@ __all__ = [
     "gather",
     "halving_doubling",
     "hierarchical",
+    "in_network",
+    "leave_switch",
     "master_worker",
     "reduce_scatter",
     "ring",
+    "switch",
+    "through_switch",
     "tree",
 ]

@@ -11,7 +11,8 @@ vector of S bytes, p the largest power of two up to n, and racks of m ranks:
 
 Sources: the ring, P. Patarasuk, X. Yuan, JPDC 69(2), 2009, section 4; tree and halving-doubling,
 R. Thakur, R. Rabenseifner, W. Gropp, IJHPCA 19(1), 2005, section 4, without their term for the
-additions; the other two follow in the same way. In all of them 2 (n - 1) S bytes travel.
+additions; the other two follow in the same way. In all of them 2 (n - 1) S bytes travel. Through a
+switch (switch.py) it is 8 bytes an element and worker, and the time does not depend on n.
 
 Simulated time is exactly this in a network without racks, for the ring where n divides the vector,
 for tree and halving-doubling where n is a power of two (and divides it). Other trees take less.
@@ -143,6 +144,39 @@ def hierarchical_seconds(n: int, nbytes: float, network: Network) -> float:
     seconds += 2 * (n % racks > 0) * (alpha + nbytes * per_byte)
     alpha, per_byte = network.slowest(range(n), n)
     return seconds + 2 * (racks - 1) * (alpha + nbytes / racks * per_byte)
+
+
+# ------------------------------------------------------------------------------ in the network
+
+
+def switch_steps(length: int, elements: int, slots: int) -> int:
+    """2 ceil(blocks / slots), with a given scale: each slot is used so many times, there and back.
+
+    length: of the vector. elements: in a block.
+    """
+    return 2 * -(-length // (elements * slots))
+
+
+def switch_bytes(n: int, length: int) -> int:
+    """8 n length: 4 bytes an element to the switch and 4 from it, for n workers; a given scale."""
+    return 8 * n * length
+
+
+def switch_seconds(length: int, network: Network, elements: int, slots: int) -> float:
+    """alpha + (4 length + 4 elements) / beta where slots are enough, in a Network(switch=True).
+
+    There and back is alpha, the switch being half way; the last block is received after it has been
+    sent. A slot is free again after alpha + 8 elements / beta: where all slots are filled sooner,
+    the link waits for them. At most a block's time less where the last block is shorter. With a
+    given scale; one that is chosen takes one more trip.
+    """
+    if length == 0:
+        return 0.0
+    alpha, block = network.latency, 4 * min(elements, length) / network.bandwidth
+    turns, last = divmod(-(-length // elements) - 1, slots)
+    turn = max(slots * block, alpha + 2 * block)
+    rest = 4 * (length - (turns * slots + last) * elements) / network.bandwidth
+    return turns * turn + last * block + rest + alpha + block
 
 
 def _rounds(n: int) -> int:

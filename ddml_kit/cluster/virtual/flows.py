@@ -42,6 +42,9 @@ class Flows:
         # Links: out of each rank, into each rank, up from each rack, down to each rack.
         self._capacity = [network.bandwidth] * (2 * size)
         self._capacity += [network.uplink_bandwidth] * (2 * network.racks)
+        self._switch = size - 1 if network.switch else None
+        if network.switch:
+            self._capacity[size - 1] = self._capacity[2 * size - 1] = math.inf
         self._into, self._up, self._down = size, 2 * size, 2 * size + network.racks
         self._flows: dict[tuple[int, int], Flow] = {}
         self._since = 0.0  # when the flows had so much left
@@ -68,8 +71,9 @@ class Flows:
             yield from (event for _, event in flow.waiting)
 
     def _delay(self, source: int, dest: int) -> float:
+        latency = self._latency / 2 if self._switch in (source, dest) else self._latency
         near = self._rack[source] == self._rack[dest]
-        return self._latency if near else self._latency + self._uplink_latency
+        return latency if near else latency + self._uplink_latency
 
     def _links(self, source: int, dest: int) -> Sequence[int]:
         """Those that a message passes."""

@@ -28,6 +28,7 @@ class Links:
         self._bandwidth = network.bandwidth
         self._slowest = min(network.bandwidth, network.uplink_bandwidth)
         self._rack = [network.rack(rank, size) for rank in range(size)]
+        self._switch = size - 1 if network.switch else None
         self._loop = loop
         self._out = [0.0] * size
         self._into = [0.0] * size
@@ -41,7 +42,12 @@ class Links:
         out, into = self._out, self._into
         if source == dest:
             self._loop.arrive_at(now, event)
-        elif self._coming[dest] or out[source] > now or self._rack[source] != self._rack[dest]:
+        elif (
+            self._coming[dest]
+            or out[source] > now
+            or self._rack[source] != self._rack[dest]
+            or self._switch is not None  # latencies differ
+        ):
             self._queue(now, source, dest, nbytes, event)
         else:
             # The message leaves at once, and nothing that is sent from now on can be at the
@@ -65,7 +71,9 @@ class Links:
             links.append((self._up, self._rack[source], self._uplink_latency))
         self._coming[dest] += 1
         passage = Passage(links, dest, seconds, event)
-        self._loop.arrive_at(start + self._latency, (self._first_bit, passage))
+        latency = self._latency / 2 if self._switch in (source, dest) else self._latency
+        self._loop.arrive_at(start + latency, (self._first_bit, passage))
+        self._free_ports()
 
     def _first_bit(self, event: Event) -> None:
         """The first bit is at the next link: it passes when those before it have."""
@@ -78,6 +86,12 @@ class Links:
         else:
             self._coming[passage.dest] -= 1
             self._loop.arrive_at(start + passage.seconds, passage.event)
+        self._free_ports()
+
+    def _free_ports(self) -> None:
+        """The links of a switch are never busy: it has a port for each rank."""
+        if self._switch is not None:
+            self._out[self._switch] = self._into[self._switch] = 0.0
 
     def under_way(self) -> Iterator[Event]:
         """The arrivals of the messages that have not come, and what else is due."""
