@@ -6,7 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-HELPERS = {"__init__", "__main__", "common", "leftovers", "message_peers", "parameter_server_peers"}
+HELPERS = {
+    "__init__",
+    "__main__",
+    "common",
+    "hosts",
+    "leftovers",
+    "message_peers",
+    "parameter_server_peers",
+}
 NAMES = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in HELPERS)
 
 

@@ -18,7 +18,7 @@ def inventory() -> set[str]:
     without a browser's segments.
     """
     things = {f"thread {thread.name!r} ({thread.ident})" for thread in threading.enumerate()}
-    things |= {f"process {pid}: {_command(pid)}" for pid in _descendants(os.getpid())}
+    things |= {f"process {pid}: {_command(pid)}" for pid in descendants(os.getpid())}
     if os.path.isdir("/dev/shm"):
         segments = os.listdir("/dev/shm")
         things |= {f"/dev/shm/{name}" for name in segments if "chromium" not in name}
@@ -33,13 +33,13 @@ def left_since(before: set[str], patience: float) -> set[str]:
     return left
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """The processes that this one started, and they, and so on; Linux only."""
     found = []
     for child in _children(pid):
         if child != _fork_server():
             found.append(child)
-        found += _descendants(child)
+        found += descendants(child)
     return found
 
 
