@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddml_kit.notebook.check import lab00, lab02, lab03
+from ddml_kit.notebook.check import lab00, lab02, lab03, lab04, lab04_choice
 from ddml_kit.notebook.check.exercise import Exercise, Verdict
 from ddml_kit.notebook.check.judge import judge
 
@@ -33,14 +33,20 @@ staleness = Check(lab02.STALENESS)
 ssp_condition = Check(lab03.SSP_CONDITION)
 push_with_momentum = Check(lab03.MOMENTUM)
 backup_workers = Check(lab03.BACKUP)
+round_a_ring = Check(lab04.ROUND_A_RING)
+halving = Check(lab04.HALVING)
+fastest_way = Check(lab04_choice.FASTEST_WAY)
 
 __all__ = [
     "Check",
     "Exercise",
     "Verdict",
     "backup_workers",
+    "fastest_way",
+    "halving",
     "latency_and_bandwidth",
     "push_with_momentum",
+    "round_a_ring",
     "sparse_update",
     "ssp_condition",
     "staleness",

@@ -29,6 +29,12 @@ class Case:
     arguments: tuple[Any, ...]
 
 
+class Words(str):
+    """What was observed, said in words: shown without quotes, and over several lines."""
+
+    __repr__ = str.__str__
+
+
 @dataclass(frozen=True)
 class Observed:
     """What an answer did on a case: a value, and what it cost, by figure ("message": 2)."""
@@ -50,13 +56,16 @@ class Exercise:
     """One exercise.
 
     reference: what is expected, with the answer's parameters. key: the library's function that it
-    rests on; its source is the last hint, after `key_says`, how it comes to answer this question.
-    An answer calls neither, nor anything else in ddml_kit.training but what the exercise `offers`
-    (to the answer, or to `observe`), nor what it has to do `without`: {function: what instead}.
+    rests on; its source is the last hint, after `key_says`, how it comes to answer this question,
+    and with that of `helpers`, which it calls.
+    An answer calls neither, nor anything else in ddml_kit.training or ddml_kit.collectives but what
+    the exercise `offers` (to the answer, or to `observe`), nor what it has to do `without`:
+    {function: what instead}.
     observe(answer, case): runs the answer and says what it did; the case is its own to change.
     hints: from the vaguest to the clearest.
     drawn: one more case, the largest, with values that nobody can know before.
-    least: figures of the cost of which less than the reference's is wrong as well, and why
+    most: words of their own for figures of the cost of which an answer has more than the reference
+    ({"byte": "the sum is right, but ..."}). least: figures of which less is wrong as well, and why
     ({"message": "nobody can know the sum"}). seconds: real, that an answer may take for a case.
     """
 
@@ -70,7 +79,9 @@ class Exercise:
     hints: Sequence[str]
     mutants: Sequence[Mutant]
     key_says: str = ""
+    helpers: Sequence[Callable[..., Any]] = ()
     drawn: Callable[[np.random.Generator], Case] | None = None
+    most: Mapping[str, str] = field(default_factory=dict)
     least: Mapping[str, str] = field(default_factory=dict)
     without: Mapping[Callable[..., Any], str] = field(default_factory=dict)
     offers: Sequence[Callable[..., Any]] = ()
@@ -83,7 +94,8 @@ class Exercise:
         last = len(self.hints) + 1
         if step < last:
             return f"Hint {step} of {last}: {self.hints[step - 1]}"
-        source = textwrap.dedent(inspect.getsource(self.key))
+        shown = [self.key, *self.helpers]
+        source = "\n\n".join(textwrap.dedent(inspect.getsource(f)) for f in shown)
         how = f" {self.key_says}" if self.key_says else ""
         return f"Hint {last} of {last}: the library's own.{how}\n\n{source}"
 

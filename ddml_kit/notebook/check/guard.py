@@ -12,7 +12,8 @@ from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-KIT, LIBRARY = "ddml_kit", "ddml_kit.training"  # the library: where all answers are
+KIT = "ddml_kit"
+LIBRARY = ("ddml_kit.training", "ddml_kit.collectives")  # where all answers are
 
 AGAIN = 0.25  # seconds until the alarm rings again, for answers that catch everything in a loop
 
@@ -127,7 +128,7 @@ def _module(frame: FrameType) -> str:
 def _why_library(frame: FrameType) -> str:
     """That a frame is the library's, in words; nothing if it isn't."""
     module = _module(frame)
-    if module != LIBRARY and not module.startswith(f"{LIBRARY}."):
+    if not any(module == room or module.startswith(f"{room}.") for room in LIBRARY):
         return ""
     return f"it calls {module}.{frame.f_code.co_qualname}, which is the library's own"
 

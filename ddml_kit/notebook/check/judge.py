@@ -86,7 +86,7 @@ def _on_case(
     for figure, allowed in expected.cost.items():
         spent = got.cost.get(figure, 0)
         if spent > allowed:
-            why = "the answer is right, but it costs too much"
+            why = exercise.most.get(figure, "the answer is right, but it costs too much")
         elif spent < allowed and figure in exercise.least:
             why = f"{counted(spent, figure)}: {exercise.least[figure]} with fewer than {allowed:,g}"
         else:
