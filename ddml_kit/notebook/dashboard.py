@@ -9,8 +9,11 @@ from typing import Any
 from IPython import get_ipython
 
 from ddml_kit.cluster.run import Running
+from ddml_kit.notebook.figures import Figure
+from ddml_kit.notebook.figures.curves import Over
 from ddml_kit.notebook.knobs import Knob
 from ddml_kit.notebook.panel import Panel, Plan
+from ddml_kit.notebook.panel.runs import Look
 from ddml_kit.notebook.predict import Question
 
 # The dashboards of each cell, with the execution that made them: a cell that is run again ends its
@@ -32,6 +35,9 @@ def dashboard(
     label: Callable[..., str] | None = None,
     predicted: Question | Sequence[Question] = (),
     about: Mapping[str, Any] | None = None,
+    picture: Callable[[Sequence[Look], Look], Figure] | None = None,
+    pictured: str = "What the workers did",
+    over: Over = "seconds",
 ) -> Panel:
     """A panel with knobs, run and stop, the answers in large figures, curves and a timeline.
 
@@ -49,12 +55,16 @@ def dashboard(
     a curve is dotted over the axis that it was asked for. Both are read at the next run.
     about: the settings that the number was asked about, as of a preset; only beside runs with these
     is it shown. None for all.
+    picture(looks, shown) -> Figure: what stands below the curves in place of what the workers did,
+    under the heading `pictured`: the runs kept, and the one that is looked at, which while a run is
+    under way has its newest model alone.
+    over: the axis at first, "seconds" or "steps".
     """
     asked = (predicted,) if isinstance(predicted, Question) else predicted
     panel = Panel(
         Plan(
             *(launch, knobs, curve, value, target, log, answers, steps, presets or {}, label),
-            *(asked, about),
+            *(asked, about, picture, pictured, over),
         )
     )
     _end_former(panel)

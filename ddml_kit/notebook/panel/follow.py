@@ -27,6 +27,7 @@ class Glimpse(NamedTuple):
 
     curve: Curve
     evaluated: float | None = None  # None while the run is under way
+    w: np.ndarray | None = None  # the newest model, while the run is under way
 
 
 class Outcome(NamedTuple):
@@ -50,7 +51,7 @@ def follow(
         now = time.monotonic()
         if isinstance(point, Snapshot) and point.rank == RANK and now >= following:
             values[point.step], times[point.step] = evaluate(point.w), point.seconds
-            show(Glimpse(_curve(values, times)))
+            show(Glimpse(_curve(values, times), w=point.w))
             took = time.monotonic() - now
             following = now + max(INTERVAL, took / SHARE)
     failure = None

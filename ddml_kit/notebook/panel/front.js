@@ -306,7 +306,7 @@ function render({ model, el }) {
     if (grown) list.scrollTop = list.scrollHeight;
     const shown = all.find((kept) => kept.number === number);
     caption.replaceChildren(...(shown
-      ? [swatch(shown.line), element("h4", {}, `What the workers did: ${shown.label}`)] : []));
+      ? [swatch(shown.line), element("h4", {}, `${spec.pictured}: ${shown.label}`)] : []));
   }
 
   // What gives the focus back to the button of the list that has it now, or had, if it is gone, to

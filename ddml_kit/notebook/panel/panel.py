@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 from ddml_kit.cluster.errors import RankFailed
 from ddml_kit.cluster.run import Run, Running
+from ddml_kit.notebook.figures import style
 from ddml_kit.notebook.figures.curves import Over
 from ddml_kit.notebook.panel import view
 from ddml_kit.notebook.panel.follow import Glimpse, Outcome, follow
 from ddml_kit.notebook.panel.front import Front
 from ddml_kit.notebook.panel.plan import Plan
-from ddml_kit.notebook.panel.runs import Kept, to_csv
+from ddml_kit.notebook.panel.runs import Kept, Look, to_csv
 from ddml_kit.notebook.units import count_text
 
 
@@ -56,7 +57,7 @@ class Panel:
         self._kept: list[Kept] = []
         self._count = 0
         self._shown: Kept | None = None
-        self._over: Over = "seconds"
+        self._over: Over = plan.over
         self._unit = view.unit_of([], 0.0)  # of the axis over seconds
         self._alert: Mapping[str, str] | None = None
         # Complete from the first message on: a page may ask for the state at any moment.
@@ -199,9 +200,10 @@ class Panel:
             ended = "stopped"
         answers = {} if ended else self._plan.read(run, outcome.curve, settings)
         light, timeline = dataclasses.replace(run, snapshots=()), view.timeline_of(run)
+        models = self._plan.models(run)
         with self._lock:
             self._shown = Kept(
-                light, outcome.curve, settings, answers, self._count, ended, timeline
+                light, outcome.curve, settings, answers, self._count, ended, timeline, models
             )
             self._kept.append(self._shown)
             self._count += 1
@@ -224,6 +226,11 @@ class Panel:
             if unit != self._unit:  # the other curves' axis has to change with it
                 self._draw_curves(seconds)
             self.front.live = view.live(curve, unit, self._count, self._over)
+            attempt = self._attempt
+            if self._plan.picture is not None and glimpse.w is not None and attempt is not None:
+                line = style.line(self._count)
+                look = Look("this run", attempt.settings, [glimpse.w], line)
+                self.front.timeline = view.picture_of(self._plan, self._kept, None, look)
             answers = view.so_far(self._plan, curve)
             self._state(status=status, progress=progress, answers=answers)
 
@@ -231,7 +238,7 @@ class Panel:
         """Show everything, as it is now."""
         with self._lock:
             self._draw_curves()
-            self.front.timeline = self._shown.timeline if self._shown else "null"
+            self.front.timeline = view.picture_of(self._plan, self._kept, self._shown)
             self._state()
 
     def _draw_curves(self, until: float = 0.0) -> None:

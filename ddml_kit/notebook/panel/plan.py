@@ -11,9 +11,13 @@ import numpy as np
 
 from ddml_kit.cluster.run import Curve, Run, Running, human_bytes
 from ddml_kit.notebook import predict
+from ddml_kit.notebook.figures import Figure
 from ddml_kit.notebook.figures.curves import Over
 from ddml_kit.notebook.knobs import Knob, differing, settle
+from ddml_kit.notebook.panel.runs import Look
 from ddml_kit.notebook.units import count_text, seconds_to
+
+SMALL = 1_000_000  # bytes of a run's snapshots that are kept for the picture
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class Plan:
     label: Callable[..., str] | None = None
     predicted: Sequence[predict.Question] = ()
     about: Mapping[str, Any] | None = None
+    picture: Callable[[Sequence[Look], Look], Figure] | None = None
+    pictured: str = "What the workers did"
+    over: Over = "seconds"
 
     def __post_init__(self) -> None:
         names = [knob.name for knob in self.knobs]
@@ -96,6 +103,16 @@ class Plan:
             told[self.value] = f"{curve.value[-1]:.3g}"
             told["steps"] = count_text(curve.step[-1] + 1)
         return {**told, "sent": human_bytes(run.bytes)}
+
+    def models(self, run: Run) -> Sequence[np.ndarray]:
+        """What the picture needs of a run: its snapshots of rank 0, or the last if they are large.
+
+        Nothing for a dashboard without a picture.
+        """
+        if self.picture is None:
+            return ()
+        models = [snapshot.w for snapshot in run.snapshots if snapshot.rank == 0]
+        return models if sum(w.nbytes for w in models) <= SMALL else models[-1:]
 
     def labels(self, settings: Sequence[Mapping[str, Any]]) -> list[str]:
         """What tells runs with these settings apart, for a legend."""

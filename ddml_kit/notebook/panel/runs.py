@@ -7,7 +7,9 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from ddml_kit.cluster.run import Curve, Run
 
@@ -20,6 +22,8 @@ class Kept:
     answers are empty if it was cut short, since they are read off whole runs.
     number: counts the runs of a dashboard from 0; it decides the colour. ended: how.
     timeline: the figure of what the workers did, as JSON.
+    models: for the picture of a dashboard that has one, the snapshots of rank 0 if they are small,
+    else the last of them alone; (dim,) each.
     """
 
     run: Run
@@ -29,6 +33,16 @@ class Kept:
     number: int
     ended: Literal["", "stopped", "failed"]
     timeline: str
+    models: Sequence[np.ndarray] = ()
+
+
+class Look(NamedTuple):
+    """A run as a dashboard's picture shows it. line: its colour and dash in the curves."""
+
+    label: str
+    settings: Mapping[str, Any]
+    models: Sequence[np.ndarray]
+    line: Mapping[str, Any]
 
 
 def unique(labels: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from ddml_kit.notebook.figures import Figure, curves, style, timeline
 from ddml_kit.notebook.figures.curves import DOTTED, PREDICTION, Over
 from ddml_kit.notebook.knobs import Choice, Knob, Slider
 from ddml_kit.notebook.panel.plan import Plan
-from ddml_kit.notebook.panel.runs import Kept, unique
+from ddml_kit.notebook.panel.runs import Kept, Look, unique
 from ddml_kit.notebook.units import Unit, seconds_text, unit_for
 
 
@@ -22,6 +22,7 @@ def spec(plan: Plan) -> dict[str, Any]:
         "knobs": [_face(knob) for knob in plan.knobs],
         "presets": list(plan.presets),
         "value": plan.value,
+        "pictured": plan.pictured,
     }
 
 
@@ -86,6 +87,26 @@ def curves_of(
 def timeline_of(run: Run) -> str:
     """What the workers did, as JSON."""
     return _json(timeline(run))
+
+
+def picture_of(
+    plan: Plan, runs: Sequence[Kept], shown: Kept | None, live: Look | None = None
+) -> str:
+    """What is drawn below the curves, as JSON: the dashboard's picture, or what the workers did.
+
+    live: the run under way, which is looked at then.
+    """
+    if plan.picture is None:
+        return shown.timeline if shown else "null"
+    told = zip(labels(plan, runs), runs, strict=True)
+    looks = [
+        Look(label, kept.settings, kept.models, style.line(kept.number)) for label, kept in told
+    ]
+    if live is not None:
+        return _json(plan.picture([*looks, live], live))
+    if shown is None or not shown.models:
+        return "null"
+    return _json(plan.picture(looks, looks[list(runs).index(shown)]))
 
 
 def unit_of(runs: Sequence[Kept], until: float) -> Unit:
