@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ddml_kit.problems.sharding import Split, contiguous
-from ddml_kit.problems.sparse import Sparse
+from ddml_kit.problems.sparse import Sparse, dense
 
 FLOPS = 1e9  # a second, of one core of the machine that virtual time imagines
 
@@ -37,6 +37,17 @@ class Batch:
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.x, self.y))
+
+
+class Piece(NamedTuple):
+    """A part of a gradient: where it lies in the vector, its values, (k,), and its cost.
+
+    seconds: virtual, for what is computed between the piece before and this one.
+    """
+
+    where: slice
+    gradient: np.ndarray
+    seconds: float
 
 
 def check_finite(values: np.ndarray, what: str) -> None:
@@ -95,6 +106,17 @@ class Problem(ABC):
         gradient = self._gradient(w, batch)
         check_finite(gradient.values if isinstance(gradient, Sparse) else gradient, "the gradient")
         return gradient
+
+    def pieces(self, w: np.ndarray, batch: Batch) -> Iterator[Piece]:
+        """The gradient in parts, each computed when it is asked for, as backpropagation finds them.
+
+        The first is the end of the vector, the next what lies before it, and so on to the
+        beginning; together they have the bits of `gradient` and the cost of `seconds`. A gradient
+        that comes all at once is one piece; Sparse ones are written out. w must stay as it is
+        until the last piece. Raises what `gradient` raises.
+        """
+        gradient = dense(self.gradient(w, batch), self.dim)
+        yield Piece(slice(0, self.dim), gradient, self.seconds(batch))
 
     @abstractmethod
     def _gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray | Sparse:

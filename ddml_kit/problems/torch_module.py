@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -18,8 +17,10 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddml_kit.problems.data import Data
-from ddml_kit.problems.problem import FLOPS, Batch
+from ddml_kit.problems.problem import FLOPS, Batch, Piece, check_finite
+from ddml_kit.problems.stages import backwards, shares, stages
 from ddml_kit.problems.supervised import Supervised
+from ddml_kit.problems.torch_threads import one_thread
 
 CHUNK = 1024  # samples that are evaluated at once
 
@@ -65,6 +66,8 @@ class TorchModule(Supervised):
         self._sizes = [p.numel() for p in parameters.values()]
         self.dim = sum(self._sizes)
         self._seconds_a_sample = self._tried()
+        self._stages = stages(self._module)
+        self._shares = shares(self._stages, as_tensor(self.x[:2]))
 
     def on(self, x: Any, y: np.ndarray) -> Self:
         other = copy.copy(self)
@@ -94,14 +97,34 @@ class TorchModule(Supervised):
         return module
 
     def _gradient(self, w: np.ndarray, batch: Batch) -> np.ndarray:
-        with _one_thread(), torch.enable_grad():
+        with one_thread(), torch.enable_grad():
             leaves = [part.requires_grad_() for part in self._split(w)]
             loss = self._loss(self._outputs(leaves, batch.x), as_tensor(batch.y))
             gradients = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
             return torch.cat([g.reshape(-1) for g in gradients]).numpy()
 
+    def pieces(self, w: np.ndarray, batch: Batch) -> Iterator[Piece]:
+        """Of a torch.nn.Sequential a piece for each layer with parameters; of others one."""
+        if not self._shares:
+            yield from super().pieces(w, batch)
+            return
+        parameters = iter(self._split(w))
+        own = [[next(parameters) for _ in stage.parameters()] for stage in self._stages]
+        y = as_tensor(batch.y)
+        gradients = backwards(
+            self._stages, own, as_tensor(batch.x), lambda outputs: self._loss(outputs, y)
+        )
+        forward = self.seconds(batch) / 3
+        stop, ahead = self.dim, forward  # what is computed before the first piece
+        for share, gradient in zip(reversed(self._shares), gradients, strict=True):
+            piece = gradient.numpy()
+            check_finite(piece, "the gradient")
+            where = slice(stop - len(piece), stop)
+            yield Piece(where, piece, ahead + 2 * forward * share)
+            stop, ahead = where.start, 0.0
+
     def hvp(self, w: np.ndarray, v: np.ndarray, batch: Batch) -> np.ndarray:
-        with _one_thread(), torch.enable_grad():
+        with one_thread(), torch.enable_grad():
             leaves = [part.requires_grad_() for part in self._split(w)]
             loss = self._loss(self._outputs(leaves, batch.x), as_tensor(batch.y))
             gradients = torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
@@ -112,7 +135,7 @@ class TorchModule(Supervised):
 
     def loss(self, w: np.ndarray) -> float:
         total = 0.0
-        with _one_thread(), torch.no_grad():
+        with one_thread(), torch.no_grad():
             for outputs, y in self._evaluated(w):
                 total += float(self._loss(outputs, as_tensor(y))) * len(y)
         return total / len(self)
@@ -125,7 +148,7 @@ class TorchModule(Supervised):
         if self.y.dtype.kind not in "iub":
             return np.nan
         right = 0
-        with _one_thread(), torch.no_grad():
+        with one_thread(), torch.no_grad():
             for outputs, y in self._evaluated(w):
                 scores = outputs.numpy().reshape(len(y), -1)
                 guesses = scores[:, 0] > 0 if scores.shape[1] == 1 else scores.argmax(axis=1)
@@ -188,14 +211,3 @@ def as_tensor(array: np.ndarray) -> torch.Tensor:
     torch has no read-only tensors, and warns of an array that is one.
     """
     return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch computes in one thread: with several, sums are grouped in another way."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
