@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,8 +68,13 @@ class SimulatedEndpoint(Endpoint):
         self._slowness = generator(self.seed, rank, "slowdown") if simulation.slowdowns else None
 
     def begin(self, body: Callable[[], Any]) -> Strand:
-        """Have body() run as the next strand of this rank."""
-        strand = Strand(self, len(self.strands))
+        """Have body() run as a strand of this rank, with the lowest number that is free.
+
+        One for whose end somebody has waited is forgotten: it would keep what it returned.
+        """
+        self.strands = [strand for strand in self.strands if not strand.outcome.seen]
+        taken = {strand.number for strand in self.strands}
+        strand = Strand(self, next(number for number in count() if number not in taken))
         self.strands.append(strand)
         self._loop.start(strand, body)
         return strand
