@@ -20,7 +20,9 @@ BELOW = {
     "collectives": {"cluster"},
     "training": {"cluster", "problems", "collectives"},
     "experiment": {"cluster"},
-    "notebook": {"cluster", "problems", "collectives", "training", "experiment"},
+    "command": {"cluster", "problems", "collectives", "training"},
+    "__main__": {"command"},
+    "notebook": {"cluster", "problems", "collectives", "training", "experiment", "command"},
     "datasets": {"problems"},
 }
 

@@ -1,0 +1,156 @@
+"""What training/ and collectives/ offer by name: programs, optimisers, policies, reducers.
+
+They are found by their signatures, so a new one needs no line here:
+
+- a program is a function of (comm: Comm, something to learn, ...) whose other parameters are
+  keywords, but for an optimiser;
+- an optimiser is a function that returns an Optimiser, a policy of waiting a class of Waiting;
+- a schedule is a function like `constant`, or one that returns such a function; a damping is one
+  like `undamped`, an overflow one like `refuse`;
+- a reducer is `mean`, or averages by an all-reduce of collectives/, which are those in cost.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import typing
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from ddml_kit import collectives, training
+from ddml_kit.cluster.comm import Comm
+from ddml_kit.collectives import cost, fixed_point
+from ddml_kit.command.calls import (
+    Maker,
+    Makers,
+    Setting,
+    by_name,
+    first_sentence,
+    in_words,
+    maker,
+    ready,
+    settings_of,
+)
+from ddml_kit.problems import Problem
+from ddml_kit.training import optimisers, reducers, schedules, waiting
+from ddml_kit.training.optimisers import Optimiser
+from ddml_kit.training.schedules import Schedule
+from ddml_kit.training.topic_model import Corpus
+
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
+SUPPLIED = ("lr", "shapes")  # to optimisers, by the command and by the problem
+
+
+class Program(NamedTuple):
+    """A program that trains. words: what it does. needs: the type of what it learns. settings: its
+    keywords.
+    """
+
+    name: str
+    words: str
+    function: Callable[..., Any]
+    needs: type
+    optimiser: bool
+    settings: list[Setting]
+
+
+@cache
+def programs() -> dict[str, Program]:
+    """The programs of training/, by name."""
+    found: dict[str, Program] = {}
+    for module in _modules(training):
+        own = [program for f in _defined_in(module) if (program := _program(f))]
+        for program in own:
+            words = first_sentence(module) if len(own) == 1 else in_words(program.function)
+            found[program.name] = program._replace(words=words)
+    return dict(sorted(found.items()))
+
+
+def _program(function: Callable[..., Any]) -> Program | None:
+    """The function as a program, if it is one."""
+    hints = typing.get_type_hints(function)
+    settings = settings_of(function)
+    names = [setting.name for setting in settings]
+    if len(names) < 2 or hints.get(names[0]) is not Comm:
+        return None
+    needs = hints.get(names[1])
+    if not (inspect.isclass(needs) and issubclass(needs, Problem | Corpus)):
+        return None
+    parameters = inspect.signature(function).parameters
+    optimiser = len(names) > 2 and hints.get(names[2]) == Optimiser
+    rest = names[2 + optimiser :]
+    if any(parameters[name].kind is not KEYWORD for name in rest):
+        return None
+    return Program(function.__name__, "", function, needs, optimiser, settings[2 + optimiser :])
+
+
+@cache
+def choices() -> dict[str, Makers]:
+    """What a parameter of this name can be, by name."""
+    functions = [f for module in _modules(training) for f in _defined_in(module)]
+    made_of = {f: maker(f) for f in functions if _typed(f)}
+
+    def that_return(kind: Any) -> list[Maker]:
+        return [made_of[f] for f in made_of if typing.get_type_hints(f).get("return") == kind]
+
+    return {
+        "optimiser": by_name(that_return(Optimiser)),
+        "reducer": by_name([ready(reducers.mean), *_averages()]),
+        "schedule": by_name([*_like(schedules.constant), *that_return(Schedule)]),
+        "damping": by_name(_like(optimisers.undamped)),
+        "overflow": by_name(_like(fixed_point.refuse)),
+        "waiting": by_name(_policies()),
+    }
+
+
+def _modules(package: ModuleType) -> Iterator[ModuleType]:
+    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if not info.ispkg:
+            yield importlib.import_module(info.name)
+
+
+def _defined_in(module: ModuleType) -> Iterator[Callable[..., Any]]:
+    """Its own public functions."""
+    for name, function in vars(module).items():
+        own = inspect.isfunction(function) and function.__module__ == module.__name__
+        if own and not name.startswith("_"):
+            yield function
+
+
+def _typed(function: Callable[..., Any]) -> bool:
+    """Whether all that it must have can be typed, or is supplied."""
+    return all(s.reader or not s.required or s.name in SUPPLIED for s in settings_of(function))
+
+
+def _like(function: Callable[..., Any]) -> Iterator[Maker]:
+    """The functions beside this one, and itself, that take and return the same."""
+    module = importlib.import_module(function.__module__)
+    hints = typing.get_type_hints(function)
+    for other in _defined_in(module):
+        if typing.get_type_hints(other) == hints:
+            yield ready(other)
+
+
+def _policies() -> Iterator[Maker]:
+    for policy in vars(waiting).values():
+        is_policy = inspect.isclass(policy) and issubclass(policy, waiting.Waiting)
+        if is_policy and not inspect.isabstract(policy):
+            yield maker(policy)
+
+
+def _averages() -> Iterator[Maker]:
+    """Reducers that average by an all-reduce of collectives/, each of which cost.py knows."""
+    for name in collectives.__all__:
+        function = getattr(collectives, name)
+        settings = settings_of(function)
+        sums = len(settings) > 1 and settings[1].name == "x" and hasattr(cost, f"{name}_seconds")
+        if sums:
+            yield Maker(name, in_words(function), settings[2:], _average_by(function))
+
+
+def _average_by(function: Callable[..., Any]) -> Callable[..., reducers.Reducer]:
+    return lambda **settings: reducers.by(partial(function, **settings))
