@@ -16,8 +16,8 @@ switch (switch.py) it is 8 bytes an element and worker, and the time does not de
 
 Simulated time is exactly this in a network without racks, for the ring where n divides the vector,
 for tree and halving-doubling where n is a power of two (and divides it). Other trees take less.
-Other halving-doublings take up to S / 2 / beta longer: a rank that has nobody to wait for sends its
-half at once, and that meets, at the link of its partner, the vector that is being folded in.
+Other halving-doublings take up to S / beta longer: a rank that has nobody to wait for sends its half
+at once, and that meets, at the link of its partner, the vector that is being folded in.
 
 Where the network has racks, alpha and beta are those of the slowest pair of ranks, as if each
 message had the uplinks to itself. Only `hierarchical_seconds` knows of racks, and shares an uplink
