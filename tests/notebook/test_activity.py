@@ -188,3 +188,18 @@ def test_a_simulated_run_is_busy_or_waiting_all_the_time() -> None:
     assert total[2, 0] == pytest.approx(9.0 / run.seconds)
     assert total[0, 2] == pytest.approx(6.0 / run.seconds, rel=1e-3)  # the two slower ones' lead
     assert (total.sum(axis=1) > 0.99).all()
+
+
+def test_a_program_waits_for_the_strands_that_it_started() -> None:
+    recorder = Recorder()
+    recorder.add(COMPUTE, 0, 0.0, 2.0)
+    recorder.add(SEND, 0, 1.0, 3.0, peer=1, strand=1)
+    recorder.add(SEND, 0, 2.5, 5.0, peer=1, strand=2)
+    recorder.add(COMPUTE, 0, 6.0, 7.0)
+    recorder.add(SEND, 0, 8.0, 9.0, peer=1, strand=3)
+    recorder.add(COMPUTE, 1, 0.0, 1.0)
+    done = intervals(run_of(recorder, 2, 10.0))
+    waits = done.where(done.activity == ACTIVITIES.index("wait"))
+    assert set(waits.strand) == set(waits.rank) == {0}
+    assert list(zip(waits.start, waits.stop, strict=True)) == [(2.0, 5.0), (8.0, 9.0)]
+    np.testing.assert_allclose(shares(done, 0.0, 10.0, 2), [[0.3, 0, 0.4, 0], [0.1, 0, 0, 0]])

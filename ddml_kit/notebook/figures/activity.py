@@ -1,9 +1,10 @@
 """What each worker did when, read off a trace: compute, communicate, wait, wait for a lock.
 
 A receive waits until its message is sent and communicates from then on; a collective waits until
-its last member has come. Messages are matched to receives in the order in which they were sent
-between two ranks with one tag; a collective of all ranks by counting it on each rank. What can't
-be matched so (a collective of a group) counts as communicating throughout.
+its last member has come; a program waits while it does nothing and a strand of its own is at work.
+Messages are matched to receives in the order in which they were sent between two ranks with one
+tag; a collective of all ranks by counting it on each rank. What can't be matched so (a collective
+of a group) counts as communicating throughout.
 """
 
 from __future__ import annotations
@@ -86,9 +87,38 @@ def intervals(run: Run, end: float = math.inf) -> Intervals:
         ),
         np.tile(events["strand"].astype(np.int64), 2),
     )
+    if both.strand.any():
+        both = _joined(both, _waits_for_strands(both))
     both = both.where((both.stop > both.start) & (both.start < end))
     order = np.lexsort((both.start, both.rank))
     return both.where(order)
+
+
+def _joined(a: Intervals, b: Intervals) -> Intervals:
+    return Intervals(*(np.concatenate(columns) for columns in zip(a, b, strict=True)))
+
+
+def _waits_for_strands(done: Intervals) -> Intervals:
+    """Where a rank's program did nothing while a strand of its own was at work."""
+    waits = [np.empty((0, 3))]  # rank, start, stop
+    for rank in np.unique(done.rank[done.strand > 0]):
+        own = done.where((done.rank == rank) & (done.stop > done.start))
+        times = np.unique(np.concatenate([own.start, own.stop]))
+        idle = _busy(own.where(own.strand > 0), times) & ~_busy(own.where(own.strand == 0), times)
+        change = np.diff(idle.astype(np.int8), prepend=0, append=0)
+        starts, stops = times[np.flatnonzero(change > 0)], times[np.flatnonzero(change < 0)]
+        waits.append(np.stack([np.full(len(starts), rank), starts, stops], axis=1))
+    ranks, start, stop = np.concatenate(waits).T
+    zeros = np.zeros(len(ranks), np.int64)
+    return Intervals(ranks.astype(np.int64), start, stop, zeros + WAIT, zeros)
+
+
+def _busy(own: Intervals, times: np.ndarray) -> np.ndarray:
+    """Whether one of the intervals covers the span between two times, (len(times) - 1,)."""
+    change = np.zeros(len(times), np.int64)
+    np.add.at(change, np.searchsorted(times, own.start), 1)
+    np.add.at(change, np.searchsorted(times, own.stop), -1)
+    return np.cumsum(change)[:-1] > 0
 
 
 def _needed(events: np.ndarray, end: float) -> np.ndarray:
