@@ -10,7 +10,17 @@ except ImportError as error:
 
 from ddml_kit.cluster.processes import warm_up
 from ddml_kit.notebook.dashboard import dashboard
-from ddml_kit.notebook.figures import Figure, curves, histogram, lines, messages, timeline
+from ddml_kit.notebook.figures import (
+    Figure,
+    curves,
+    histogram,
+    landscape,
+    lines,
+    messages,
+    neurons,
+    tiles,
+    timeline,
+)
 from ddml_kit.notebook.knobs import Choice, Slider, Toggle
 from ddml_kit.notebook.machine import Facts, machine
 from ddml_kit.notebook.panel import Kept, Panel
@@ -30,12 +40,15 @@ __all__ = [
     "curves",
     "dashboard",
     "histogram",
+    "landscape",
     "lines",
     "machine",
     "messages",
+    "neurons",
     "seconds_text",
     "seconds_to",
     "source",
+    "tiles",
     "timeline",
 ]
 

@@ -149,8 +149,8 @@ def saddle(*, noise: float = 0.0, samples: int = 256, seed: int = 0) -> Surface:
         start=np.array([-2.0, 1e-3]),
         minima=((0.0, 1.0), (0.0, -1.0)),
         least=-0.25,
-        x=(-2.6, 2.6),
-        y=(-1.5, 1.5),
+        x=(-2.7, 2.7),
+        y=(-1.6, 1.6),
     )
     return Surface(shape, _tilts(noise, samples, seed))
 

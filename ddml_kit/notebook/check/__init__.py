@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddml_kit.notebook.check import lab00, lab02, lab03, lab04, lab04_choice
+from ddml_kit.notebook.check import lab00, lab01, lab01_lbfgs, lab02, lab03, lab04, lab04_choice
 from ddml_kit.notebook.check.exercise import Exercise, Verdict
 from ddml_kit.notebook.check.judge import judge
 
@@ -28,6 +28,9 @@ class Check:
 
 latency_and_bandwidth = Check(lab00.LATENCY_AND_BANDWIDTH)
 total = Check(lab00.TOTAL)
+one_pass = Check(lab01.ONE_PASS)
+adam_step = Check(lab01.ADAM_STEP)
+lbfgs_direction = Check(lab01_lbfgs.LBFGS_DIRECTION)
 sparse_update = Check(lab02.SPARSE_UPDATE)
 staleness = Check(lab02.STALENESS)
 ssp_condition = Check(lab03.SSP_CONDITION)
@@ -41,10 +44,13 @@ __all__ = [
     "Check",
     "Exercise",
     "Verdict",
+    "adam_step",
     "backup_workers",
     "fastest_way",
     "halving",
     "latency_and_bandwidth",
+    "lbfgs_direction",
+    "one_pass",
     "push_with_momentum",
     "round_a_ring",
     "sparse_update",

@@ -3,8 +3,21 @@
 from ddml_kit.notebook.figures.curves import curves
 from ddml_kit.notebook.figures.figure import Figure
 from ddml_kit.notebook.figures.histogram import histogram
+from ddml_kit.notebook.figures.landscape import landscape
 from ddml_kit.notebook.figures.lines import lines
 from ddml_kit.notebook.figures.messages import messages
+from ddml_kit.notebook.figures.neurons import neurons
+from ddml_kit.notebook.figures.tiles import tiles
 from ddml_kit.notebook.figures.timeline import timeline
 
-__all__ = ["Figure", "curves", "histogram", "lines", "messages", "timeline"]
+__all__ = [
+    "Figure",
+    "curves",
+    "histogram",
+    "landscape",
+    "lines",
+    "messages",
+    "neurons",
+    "tiles",
+    "timeline",
+]

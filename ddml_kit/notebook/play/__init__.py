@@ -1,7 +1,15 @@
 """The dashboards of the labs, each one call in a cell."""
 
 from ddml_kit.notebook.play.lab00 import up_or_out
+from ddml_kit.notebook.play.lab01 import which_way_and_how_far
 from ddml_kit.notebook.play.lab02 import ways_to_write
 from ddml_kit.notebook.play.lab03 import how_long_to_wait
+from ddml_kit.notebook.play.lab04 import which_way_round
 
-__all__ = ["how_long_to_wait", "up_or_out", "ways_to_write"]
+__all__ = [
+    "how_long_to_wait",
+    "up_or_out",
+    "ways_to_write",
+    "which_way_and_how_far",
+    "which_way_round",
+]
