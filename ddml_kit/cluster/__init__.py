@@ -8,6 +8,7 @@ from ddml_kit.cluster.network import Network
 from ddml_kit.cluster.processes import Processes
 from ddml_kit.cluster.run import Cluster, Curve, Metric, Run, Running, Snapshot
 from ddml_kit.cluster.simulated import Simulated
+from ddml_kit.cluster.torchrun import Torchrun
 from ddml_kit.cluster.trace import Trace
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Snapshot",
     "Stopped",
     "Timeout",
+    "Torchrun",
     "Trace",
     "Transient",
 ]

@@ -25,9 +25,11 @@ from ddml_kit.cluster.faults import Constant
 from ddml_kit.cluster.payload import fold
 from ddml_kit.cluster.processes import Processes
 from ddml_kit.cluster.simulated import Simulated
+from ddml_kit.cluster.torchrun import Torchrun
 from ddml_kit.problems.problem import Sparse
 
-CLUSTERS = [Simulated, Processes]
+CLUSTERS = [Simulated, Processes, Torchrun]
+SHARING = [Simulated, Processes]  # have a memory that ranks share; Torchrun's may be far apart
 
 SIZES = [1, 2, 3, 5]
 LONG = 9_000  # float64: beyond the 32 KB at which the clusters change their ways
@@ -36,6 +38,27 @@ LONG = 9_000  # float64: beyond the 32 KB at which the clusters change their way
 @pytest.fixture(params=CLUSTERS, ids=lambda cluster: cluster.__name__)
 def cluster(request):
     return request.param
+
+
+@pytest.fixture(params=SHARING, ids=lambda cluster: cluster.__name__)
+def sharing_cluster(request):
+    return request.param
+
+
+@pytest.fixture
+def file(cluster, tmp_path):
+    """For `board`: of a cluster that shares no memory, a file full of zeros."""
+    if cluster in SHARING:
+        return None
+    (tmp_path / "board").write_bytes(bytes(4096))
+    return str(tmp_path / "board")
+
+
+def board(comm, zeros, file):
+    """An array that all ranks of this machine write: shared memory, or else a file."""
+    if file is None:
+        return comm.shared(zeros)
+    return np.memmap(file, zeros.dtype, "r+", shape=zeros.shape)
 
 
 def on_all(size, program, *args, **options):
@@ -505,7 +528,7 @@ def test_an_error_in_a_strand_is_not_lost(cluster):
 # ------------------------------------------------------------------- shared memory, locks
 
 
-def test_shared_memory_has_the_first_ranks_values_and_all_write_it(cluster):
+def test_shared_memory_has_the_first_ranks_values_and_all_write_it(sharing_cluster):
     def program(comm):
         w = comm.shared(np.full(4, comm.rank + 5.0))
         start = w.copy()
@@ -514,12 +537,12 @@ def test_shared_memory_has_the_first_ranks_values_and_all_write_it(cluster):
         comm.barrier()
         return start, w.copy()
 
-    for start, end in cluster(3).run(program).results:
+    for start, end in sharing_cluster(3).run(program).results:
         np.testing.assert_array_equal(start, np.full(4, 5.0), strict=True)
         np.testing.assert_array_equal(end, [0.0, 1.0, 2.0, 5.0])
 
 
-def test_shared_memory_of_a_group_and_of_another_dtype(cluster):
+def test_shared_memory_of_a_group_and_of_another_dtype(sharing_cluster):
     def program(comm):
         pair = comm.group([comm.rank // 2 * 2, comm.rank // 2 * 2 + 1])
         counts = pair.shared(np.zeros((2, 2), np.int64) + comm.rank)
@@ -528,15 +551,24 @@ def test_shared_memory_of_a_group_and_of_another_dtype(cluster):
         comm.barrier()
         return counts.copy()
 
-    results = cluster(4).run(program).results
+    results = sharing_cluster(4).run(program).results
     for rank, counts in enumerate(results):
         expected = np.full((2, 2), rank // 2 * 2 + 1)
         np.testing.assert_array_equal(counts, expected, strict=True)
 
 
-def test_a_lock_excludes(cluster):
+def test_where_ranks_share_no_memory_a_sentence_says_so():
     def program(comm):
-        counter = comm.shared(np.zeros(1, np.int64))
+        comm.shared(np.zeros(3))
+
+    sentence = "NotImplementedError: Torchrun's ranks share no memory, .* runs on Processes or Sim"
+    with pytest.raises(RankFailed, match=sentence):
+        Torchrun(2).run(program)
+
+
+def test_a_lock_excludes(cluster, file):
+    def program(comm, file):
+        counter = board(comm, np.zeros(1, np.int64), file)
         lock, other = comm.lock(), comm.lock()
         comm.barrier()
         for _ in range(25):
@@ -549,7 +581,7 @@ def test_a_lock_excludes(cluster):
         comm.barrier()
         return int(counter[0])
 
-    run = cluster(3).run(program)
+    run = cluster(3).run(program, file)
     assert run.results == [75] * 3
     assert len(run.trace.of(7)) == 3 * 26
 
@@ -710,9 +742,9 @@ def test_a_tensor_is_reduced_to_an_array(cluster):
         np.testing.assert_array_equal(total, np.full(2, 2.0, np.float32), strict=True)
 
 
-def test_nobody_leaves_a_collective_before_all_have_come(cluster):
-    def program(comm):
-        w = comm.shared(np.zeros(comm.size))
+def test_nobody_leaves_a_collective_before_all_have_come(cluster, file):
+    def program(comm, file):
+        w = board(comm, np.zeros(comm.size), file)
         seen = []
         for i, wait in enumerate([comm.barrier, lambda: comm.all_reduce(w), lambda: None]):
             w[comm.rank] = i + 1
@@ -721,7 +753,7 @@ def test_nobody_leaves_a_collective_before_all_have_come(cluster):
             wait()
         return seen
 
-    assert cluster(3).run(program).results == [[True] * 3] * 3
+    assert cluster(3).run(program, file).results == [[True] * 3] * 3
 
 
 def test_collectives_that_do_not_fit_together_are_an_error(cluster):
@@ -773,12 +805,15 @@ def test_of_two_collectives_that_differ_all_ranks_are_told(cluster):
         return said
 
     pairs = list(itertools.permutations(CALLS, 2))
+    if cluster not in SHARING:  # two roots hear of each other afterwards: see the next test
+        pairs.remove(("broadcast from rank 0", "broadcast from rank 1"))
+        pairs = [pair for pair in pairs if "shared" not in pair]
     gives = {(0, "broadcast from rank 0"), (1, "broadcast from rank 1"), (0, "shared")}
     said = cluster(2).run(program, pairs, CALLS).results
     for pair, *sentences in zip(pairs, *said, strict=True):
         for rank, sentence in enumerate(sentences):
             if not sentence:
-                assert cluster is Processes, pair
+                assert cluster is not Simulated, pair
                 assert (rank, pair[rank]) in gives, pair
                 assert sentences[1 - rank], pair
                 continue
@@ -786,6 +821,33 @@ def test_of_two_collectives_that_differ_all_ranks_are_told(cluster):
                 "a collective needs the same call on every rank: "
                 f"rank {rank} called {pair[rank]}, rank {1 - rank} {pair[1 - rank]}"
             )
+
+
+def test_two_roots_that_share_no_memory_are_told_at_once_or_afterwards():
+    def program(comm):
+        group = comm.group([0, 1])
+        comm.barrier()
+        try:
+            group.broadcast("mine", root=comm.rank)
+            said = ""
+        except ValueError as error:  # the later one, if it is late enough
+            said = str(error)
+        if not any(comm.all_gather(said)):  # by now each has the other's
+            with pytest.raises(ValueError, match="a collective needs the same call") as caught:
+                group.barrier()
+            said = str(caught.value)
+        group.barrier()  # nothing is left of it
+        return said
+
+    calls = [f"broadcast from rank {rank}" for rank in (0, 1)]
+    sentences = [
+        "a collective needs the same call on every rank: "
+        f"rank {rank} called {calls[rank]}, rank {1 - rank} {calls[1 - rank]}"
+        for rank in (0, 1)
+    ]
+    said = Torchrun(2).run(program).results
+    assert any(said)
+    assert all(mine in ("", sentence) for mine, sentence in zip(said, sentences, strict=True))
 
 
 @pytest.mark.parametrize("length", [1, LONG])
@@ -1215,7 +1277,7 @@ def test_an_interrupt_reaches_the_caller_and_ends_the_run(cluster):
 
 
 def test_books_are_the_same_everywhere():
-    def program(comm):
+    def program(comm, shares):
         x = np.full(100 + comm.size, comm.rank, np.float32)
         for step in range(3):
             comm.work(1e-4)
@@ -1231,13 +1293,14 @@ def test_books_are_the_same_everywhere():
             ) else None
         with comm.lock():
             pass
-        comm.shared(x)
+        if shares:
+            comm.shared(x)
         comm.snapshot(x)
         comm.record(done=1)
         return comm.all_reduce(1)
 
     for size in (2, 3, 5):
-        runs = on_all(size, program)
+        runs = [cluster(size).run(program, cluster in SHARING) for cluster in CLUSTERS]
         books = [
             collections.Counter(
                 zip(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,54 +12,45 @@ from typing import Any
 
 import numpy as np
 
-from ddml_kit.cluster.endpoint import ANY, Endpoint, Message, Pending, generator
+from ddml_kit.cluster.endpoint import ANY, Message
 from ddml_kit.cluster.errors import Call, Stopped, Timeout, awaited_call, awaited_message
-from ddml_kit.cluster.faults import Slowdown, slowdown_factor
+from ddml_kit.cluster.faults import Slowdown
 from ddml_kit.cluster.local.collectives import BARRIER as BARRIER_CALL
 from ddml_kit.cluster.local.collectives import Meeting
 from ddml_kit.cluster.local.encoding import encode
 from ddml_kit.cluster.local.locks import RankLock
 from ddml_kit.cluster.local.memory import Heap, Views, total
+from ddml_kit.cluster.local.passing import RealEndpoint
 from ddml_kit.cluster.local.queues import Mail, Received
 from ddml_kit.cluster.local.results import Results
-from ddml_kit.cluster.local.strands import Started
-from ddml_kit.cluster.local.waiting import Strand, Waiter
+from ddml_kit.cluster.local.waiting import Waiter
 from ddml_kit.cluster.local.wiring import STOP, Wiring
 from ddml_kit.cluster.payload import (
     all_gather_bytes,
     broadcast_bytes,
 )
 from ddml_kit.cluster.run import Metric, Snapshot
-from ddml_kit.cluster.thinning import Thinning
 from ddml_kit.cluster.trace import (
     ALL_GATHER,
     ALL_REDUCE,
     BARRIER,
     BROADCAST,
-    COMPUTE,
     LOCK,
     RECEIVE,
     SEND,
-    Recorder,
     pack_event,
 )
 
 AGREEMENT = -2  # the kit's own tags: where a meeting is,
 GATHERED, BROADCASTED, SHARED = range(3)  # and what a collective brings, see `_tag`
 IDLE = 1 << 28  # bytes of idle memory that a rank keeps at most
-SNAPSHOT_EVERY = 0.02  # seconds between two snapshots of a rank, at least,
-FIRST_SNAPSHOTS = 8  # after so many
 _tuple = tuple.__new__  # makes a Message in two thirds of the time
 
 
-class LocalEndpoint(Endpoint):
-    """One a process. `recorder` collects the rank's trace.
+class LocalEndpoint(RealEndpoint):
+    """One a process. peers: a pidfd a rank, by rank, -1 where there is none (oneself)."""
 
-    started: time.monotonic() at the start of the run. emit: gets metrics and snapshots, at once,
-    in the thread that made them. peers: a pidfd a rank, by rank, -1 where there is none (oneself).
-    """
-
-    recorder: Recorder
+    _waiter: Waiter
 
     def __init__(
         self,
@@ -74,16 +64,18 @@ class LocalEndpoint(Endpoint):
         emit: Callable[[Metric | Snapshot], None],
         peers: Sequence[int] = (),
     ) -> None:
-        self.rank, self.size, self.seed = rank, wiring.size, seed
-        self.recorder = Recorder()
+        super().__init__(
+            rank,
+            wiring.size,
+            seed=seed,
+            slowdowns=slowdowns,
+            paced=paced,
+            started=started,
+            emit=emit,
+        )
         self._trace, self._words = self.recorder.buffer, wiring.control.words
-        self._wiring, self._emit, self._started = wiring, emit, started
+        self._wiring = wiring
         self._words[wiring.control.process + rank] = os.getpid()
-        self._slowdowns, self._paced = tuple(slowdowns), paced
-        self._slowness = generator(seed, rank, "slowdown")
-        self._strand = Strand()
-        self._strand.mark = started
-        self._begun: list[Started] = []
         self._waiter = Waiter(wiring, rank, self._strand, peers)
         views = [Views(wiring.memory, 1 + r) for r in range(self.size)]
         heap = Heap(views[rank], rank, min(IDLE, total() // (8 * self.size)))
@@ -91,8 +83,6 @@ class LocalEndpoint(Endpoint):
         self._results = Results()
         self._meetings: dict[int, Meeting] = {}
         self._locks: Counter[int] = Counter()
-        self._thinning = Thinning(self.size)
-        self._last_snapshot = -math.inf
 
     # ------------------------------------------------------------------------- messages
 
@@ -298,17 +288,6 @@ class LocalEndpoint(Endpoint):
         assert received is not None
         return received[0]
 
-    def start(self, f: Callable[..., Any], *args: Any) -> Pending:
-        self._waiter.check()
-        number = len(self._begun) + 1
-        self._begun.append(Started(number, self._strand, self._waiter, f, *args))
-        return self._begun[-1]
-
-    def unseen_error(self) -> BaseException | None:
-        """What a strand has raised for which nobody has waited."""
-        errors = (strand.unseen_error() for strand in self._begun)
-        return next((error for error in errors if error is not None), None)
-
     # ------------------------------------------------------------------------ shared memory
 
     def shared(self, array: np.ndarray, members: Sequence[int], context: int) -> np.ndarray:
@@ -342,58 +321,10 @@ class LocalEndpoint(Endpoint):
 
     # -------------------------------------------------------------------------- time and data
 
-    def work(self, seconds: float, until: int | None, context: int) -> bool:
-        self._waiter.check()
-        start = self._strand.mark
-        factor = slowdown_factor(self._slowdowns, self.rank, start - self._started, self._slowness)
-        now = monotonic()
-        end = start + seconds * factor if self._paced else now + seconds * (factor - 1.0)
-        interrupted = False
-        if until is not None:
-            interrupted = self._pause(end, self._mail.holds(ANY, until, context))
-        elif end > now:
-            self._pause(end, _never)
-        self._log(COMPUTE, start)
-        return not interrupted
-
-    def _pause(self, end: float, ready: Callable[[], bool]) -> bool:
-        """Sleep until `end` (time.monotonic); True if ready() became so before."""
-        return self._waiter.sleep(ready, lambda: "the end of its work", end)
-
-    def now(self) -> float:
-        self._waiter.check()
-        return monotonic() - self._started
-
-    def record(self, metrics: dict[str, float]) -> None:
-        self._waiter.check()
-        self._emit(Metric(self.rank, self.now(), metrics))
-
-    def snapshot(self, w: np.ndarray) -> None:
-        self._waiter.check()
-        step = self._thinning.keep(w.nbytes)
-        if step is None:
-            return
-        now = self.now()
-        if step >= FIRST_SNAPSHOTS and now - self._last_snapshot < SNAPSHOT_EVERY:
-            self._thinning.stride *= 2  # those that are kept stay evenly spaced
-            if step % self._thinning.stride:
-                return
-        self._last_snapshot = now
-        self._emit(Snapshot(self.rank, now, step, np.array(w)))
-
-    def _log(self, kind: int, start: float, peer: int = -1, tag: int = -1, nbytes: int = 0) -> None:
-        """One event, which ends now, and with it a call on comm of this strand."""
-        strand, began = self._strand, self._started
-        strand.mark = stop = monotonic()
-        self.recorder.add(
-            kind, self.rank, start - began, stop - began, peer, tag, nbytes, strand.number
-        )
+    def _comes(self, tag: int, context: int) -> Callable[[], bool]:
+        return self._mail.holds(ANY, tag, context)
 
 
 def _tag(meeting: Meeting, kind: int) -> int:
     """Of the messages of this collective of the communicator: of no other, and of no program."""
     return AGREEMENT - 3 * meeting.number - kind
-
-
-def _never() -> bool:
-    return False

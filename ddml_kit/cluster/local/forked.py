@@ -141,7 +141,8 @@ class ForkedCrew(Crew):
             stack.callback(server_end.close)
             output, errors = (fd if _is_open(fd) else nowhere for fd in (1, 2))
             descriptors = [server_end.fileno(), output, errors, memory, *collector.descriptors]
-            request = Request(len(connections), _modules(), len(descriptors))
+            modules = [*_modules(), *task.MODULES]
+            request = Request(len(connections), modules, len(descriptors))
             try:
                 self._server = _ask(request, descriptors)
             except BaseException:

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from ddml_kit.cluster.endpoint import Pending
-from ddml_kit.cluster.local.waiting import Strand, Waiter
+from ddml_kit.cluster.local.waiting import Strand
+
+
+class Waits(Protocol):
+    """Where the strands of a rank wait; each way of sending has its own."""
+
+    def check(self) -> None:
+        """Raises Stopped if the run is to end."""
+
+    def begin(self) -> None:
+        """One strand more."""
+
+    def end(self) -> None:
+        """One strand fewer; whoever waits for it looks."""
+
+    def sleep(
+        self, ready: Callable[[], bool], what: Callable[[], str], deadline: float | None = None
+    ) -> bool:
+        """True once ready(), False at `deadline` (time.monotonic). Raises Stopped.
+
+        what: in words, for the report of a deadlock.
+        """
 
 
 class Started(Pending):
     """A function that runs in a thread of its own."""
 
     def __init__(
-        self, number: int, strand: Strand, waiter: Waiter, f: Callable[..., Any], *args: Any
+        self, number: int, strand: Strand, waiter: Waits, f: Callable[..., Any], *args: Any
     ) -> None:
         self._number, self._strand, self._waiter = number, strand, waiter
         self._f, self._args = f, args

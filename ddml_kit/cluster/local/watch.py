@@ -17,15 +17,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ddml_kit.cluster.errors import ClusterError, Deadlock, RankFailed, reason
 from ddml_kit.cluster.local.books import Books
 from ddml_kit.cluster.local.crew import Crew, why
 from ddml_kit.cluster.local.outbox import End, Ready, Value, take
-from ddml_kit.cluster.local.wiring import Wiring
 from ddml_kit.cluster.local.worker import START
-from ddml_kit.cluster.run import Badge, Run
+from ddml_kit.cluster.run import Badge, Metric, Run, Snapshot
 
 READ = selectors.EVENT_READ
 PEEK = 0.05  # seconds between two looks for a deadlock
@@ -43,6 +42,25 @@ class Terms:
     crashes: dict[int, float]
 
 
+class Hold(Protocol):
+    """What the watcher holds of the ranks while their programs run: of `Processes` a Wiring."""
+
+    def stop(self) -> None:
+        """Every rank raises Stopped at its next or current wait; never blocks."""
+
+    def mark_dead(self, rank: int, reason: str, seconds: float) -> None:
+        """Whoever needs `rank` from now on raises RankFailed(rank, reason, seconds)."""
+
+    def hear(self, message: Any) -> None:
+        """A worker's message that is none of outbox.py's."""
+
+    def deadlock(self) -> str | None:
+        """Who waits for whom, if nobody can go on."""
+
+    def close(self) -> None:
+        """All processes have ended."""
+
+
 class Unreadable(NamedTuple):
     """Stands for a value that could not be unpacked here."""
 
@@ -53,9 +71,9 @@ class Watch:
     """One run. `stop` and `abandon` may be called from any thread, at any time."""
 
     def __init__(
-        self, terms: Terms, crew: Crew, wiring: Wiring, connections: Sequence[Connection]
+        self, terms: Terms, crew: Crew, hold: Hold, connections: Sequence[Connection]
     ) -> None:
-        self._terms, self._crew, self._wiring = terms, crew, wiring
+        self._terms, self._crew, self._hold = terms, crew, hold
         self._connections = dict(enumerate(connections))  # those that are open
         self.books = Books(terms.size)
         self._alive = set(range(terms.size))
@@ -128,7 +146,7 @@ class Watch:
             last.callback(self._ended.set)
             last.callback(self.books.close)
             last.callback(self._stop_listening)
-            last.callback(self._wiring.close)
+            last.callback(self._hold.close)
             last.callback(self._crew.close)
             try:
                 while self._alive:
@@ -170,7 +188,7 @@ class Watch:
         if self._stopping is None:
             self._stopping = time.monotonic()
             self._pressure = [(ASK, self._crew.terminate), (KILL, self._crew.kill)]
-            self._wiring.stop()
+            self._hold.stop()
             if self._started is None:  # no program runs yet, so nothing is lost
                 self._pressure = [(0.0, self._crew.kill)]
 
@@ -191,7 +209,7 @@ class Watch:
             self._next_peek = now + PEEK
             if not self._alive.isdisjoint(self._terms.crashes):
                 return  # a rank that is still to crash will end the waiting
-            who = self._wiring.deadlock()
+            who = self._hold.deadlock()
             if who is not None:
                 self._deadlock = Deadlock(f"deadlock at {self._now():.6g} s: {who}")
                 self._end_soon()
@@ -215,8 +233,10 @@ class Watch:
             self.books.values[rank] = message.content
         elif isinstance(message, End):
             self._note_end(rank, message)
-        else:
+        elif isinstance(message, Metric | Snapshot):
             self.books.add(message)
+        else:
+            self._hold.hear(message)
 
     def _note_end(self, rank: int, end: End) -> None:
         self.books.ends[rank] = end
@@ -266,7 +286,7 @@ class Watch:
             return
         self.books.fail(failure, cause)
         if self._terms.goes_on:
-            self._wiring.mark_dead(failure.rank, failure.reason, failure.seconds or 0.0)
+            self._hold.mark_dead(failure.rank, failure.reason, failure.seconds or 0.0)
         else:
             self._end_soon()
 

@@ -13,10 +13,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn, TextIO
+from typing import Any, ClassVar, NoReturn, TextIO
 
 import numpy as np
 
@@ -26,7 +27,6 @@ from ddml_kit.cluster.local.endpoint import LocalEndpoint
 from ddml_kit.cluster.local.freight import Freight
 from ddml_kit.cluster.local.guards import LOADING, compute_with_one_thread, kill_self
 from ddml_kit.cluster.local.outbox import End, Outbox, Ready, Value
-from ddml_kit.cluster.local.wiring import Wiring
 from ddml_kit.cluster.seeding import seed_globals
 from ddml_kit.cluster.shipping import unpack
 
@@ -37,13 +37,26 @@ START = struct.Struct("<d")  # time.monotonic() at the start of the run
 class Task:
     """What all workers of a run are told. Picklable while a process is being started."""
 
-    wiring: Wiring
+    wiring: Any  # what joins the ranks: a Wiring, or what a task of another kind knows of
     freight: Freight  # the call program(comm, *args, **kwargs)
     slowdowns: bytes  # pickled by value
     paced: bool
     seed: int
     crashes: Mapping[int, float]  # rank: seconds since the start
     sources: Mapping[str, Any]  # notebook cells, as linecache keeps them, for tracebacks
+
+    MODULES: ClassVar[Sequence[str]] = ()  # that workers need, and a fork server loads once for all
+
+    def enter(self, rank: int, connection: Connection) -> Callable[..., Any]:
+        """What makes this rank's endpoint, once the run starts; called in the worker."""
+        return partial(LocalEndpoint, self.wiring, rank)
+
+    def finish(self, rank: int) -> None:
+        """The program has returned: the end of the process will be no death."""
+        self.wiring.mark_finished(rank)
+
+    def leave(self, endpoint: Any, how: str) -> None:
+        """The end has been reported. Others find all that they need in the memory."""
 
 
 def work(rank: int, task: Task, connection: Connection) -> None:
@@ -57,14 +70,13 @@ def work(rank: int, task: Task, connection: Connection) -> None:
     clock, endpoint = _Clock(), None
     try:
         loading = LOADING.set(True)
+        enter = task.enter(rank, connection)
         program, args, kwargs = unpack(task.freight.unpack())
         LOADING.reset(loading)
         slowdowns = pickle.loads(task.slowdowns)
         outbox.put(Ready())
         clock.start(connection.recv_bytes())
-        endpoint = LocalEndpoint(
-            task.wiring,
-            rank,
+        endpoint = enter(
             seed=task.seed,
             slowdowns=slowdowns,
             paced=task.paced,
@@ -81,17 +93,20 @@ def work(rank: int, task: Task, connection: Connection) -> None:
             raise error
         _be_left_alone()
         end = End("returned", clock.now(), _events(endpoint))
-        task.wiring.mark_finished(rank)
+        task.finish(rank)
         _deliver(outbox, result, end)
     except Stopped:
         _be_left_alone()
-        outbox.put(End("stopped", clock.now(), _events(endpoint)))
+        end = End("stopped", clock.now(), _events(endpoint))
+        outbox.put(end)
     except BaseException as error:
         _be_left_alone()
         end = End("failed", clock.now(), _events(endpoint), reason(error), _traceback(error))
         with contextlib.suppress(Exception):
             outbox.put(Value(error))
         outbox.put(end)
+    if endpoint is not None:
+        task.leave(endpoint, end.how)
 
 
 def by_lines(descriptor: int) -> TextIO:
@@ -132,7 +147,7 @@ def _deliver(outbox: Outbox, result: Any, end: End) -> None:
     outbox.put(end)
 
 
-def _events(endpoint: LocalEndpoint | None) -> np.ndarray:
+def _events(endpoint: Any) -> np.ndarray:
     return np.frombuffer(b"" if endpoint is None else endpoint.recorder.tobytes(), np.uint8)
 
 
@@ -143,7 +158,7 @@ def _traceback(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _crash(after: float, clock: _Clock, endpoint: LocalEndpoint, outbox: Outbox) -> None:
+def _crash(after: float, clock: _Clock, endpoint: Any, outbox: Outbox) -> None:
     """A death as sudden as a power cut, but its trace is saved."""
     threading.Event().wait(max(0.0, after - time.monotonic()))
     outbox.put(End("crashed", clock.now(), _events(endpoint)))

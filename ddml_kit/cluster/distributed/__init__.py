@@ -1,0 +1,1 @@
+"""The machinery of Torchrun: ranks that talk through torch.distributed alone."""

@@ -1,0 +1,116 @@
+"""Ranks that the parent starts as processes of this machine, and that find each other by gloo.
+
+They are started, watched and ended as those of `Processes` are (local/), but share no memory: their
+end of a run is the same as under torchrun. The addresses of the ranks go through a file without a
+name, as torch's FileStore; orders come through the pipe on which a worker reports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from ddml_kit.cluster.distributed.reports import Order, Reins
+from ddml_kit.cluster.local.system import MEMFD
+from ddml_kit.cluster.local.worker import Task
+
+if TYPE_CHECKING:
+    from ddml_kit.cluster.distributed.endpoint import TorchEndpoint
+
+LOOPBACK = "127.0.0.1"
+
+
+class File:
+    """A file that ranks share for as long as someone has it. Picklable while a process starts."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._descriptor, self._path = -1, ""
+        if MEMFD:
+            self._descriptor = os.memfd_create("ddml_kit")
+        else:
+            descriptor, self._path = tempfile.mkstemp(prefix="ddml_kit")
+            os.close(descriptor)
+
+    @property
+    def path(self) -> str:
+        """Where this process can open it."""
+        return self._path or f"/proc/self/fd/{self._descriptor}"
+
+    def close(self) -> None:
+        """Let go of it in the process that has made it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+        if self._path:
+            with contextlib.suppress(OSError):
+                os.remove(self._path)
+
+    def __getstate__(self) -> tuple[int, Any, str]:
+        shared = None if self._path else reduction.DupFd(self._descriptor)
+        return self.size, shared, self._path
+
+    def __setstate__(self, state: tuple[int, Any, str]) -> None:
+        self.size, shared, self._path = state
+        self._descriptor = -1 if shared is None else shared.detach()
+
+
+class Pipes(Reins):
+    """The watcher's hold of workers: through their pipes. In a worker, the file alone is left."""
+
+    def __init__(self, file: File, connections: Sequence[Connection] = ()) -> None:
+        super().__init__(file.size, self._send)
+        self.file, self._connections = file, connections
+
+    def __reduce__(self) -> Any:
+        return Pipes, (self.file,)
+
+    def _send(self, rank: int, order: Order) -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            self._connections[rank].send_bytes(pickle.dumps(order))
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class TorchTask(Task):
+    """`wiring` is Pipes."""
+
+    MODULES = ("ddml_kit.cluster.distributed.endpoint",)
+
+    def enter(self, rank: int, connection: Connection) -> Callable[..., TorchEndpoint]:
+        """Connects with all other ranks. What it returns makes the endpoint."""
+        from torch.distributed import FileStore
+
+        from ddml_kit.cluster.distributed.endpoint import TorchEndpoint
+        from ddml_kit.cluster.distributed.links import Fabric, connect
+
+        file: File = self.wiring.file
+        store = FileStore(file.path, file.size)
+        fabric = Fabric(connect(store, rank, file.size, LOOPBACK), rank, file.size)
+
+        def make(**options: Any) -> TorchEndpoint:
+            endpoint = TorchEndpoint(fabric, **options)
+            threading.Thread(target=_obey, args=(connection, endpoint), daemon=True).start()
+            return endpoint
+
+        return make
+
+    def finish(self, rank: int) -> None:
+        """Nobody takes the end of this process for a death: the others are told by `leave`."""
+
+    def leave(self, endpoint: TorchEndpoint, how: str) -> None:
+        endpoint.leave(how)
+
+
+def _obey(connection: Connection, endpoint: TorchEndpoint) -> None:
+    with contextlib.suppress(OSError, EOFError):
+        while True:
+            endpoint.obey(pickle.loads(connection.recv_bytes()))

@@ -1,0 +1,273 @@
+"""What goes between this rank and each other one: frames, in order, over torch.distributed's gloo.
+
+A frame is a head of eight words, a text, and a value as encoding.py writes it. Up to FRAME bytes
+it is one message of gloo's; the value of a longer one is a second message, which goes straight
+into memory that is exactly as long. gloo moves bytes only once the receiver has asked for them, so
+some receives are asked for beforehand, and the next frame need not wait for the one before.
+
+What gloo does, as tried with torch 2.13 (its documentation says little of it):
+- `send` copies nothing, never blocks, and forgets what is not on its way yet if its `Work` is let
+  go of. `is_completed` is False until someone has waited. So the memory of what is sent is kept,
+  and a thread waits for it, if much of it has gathered.
+- `recv` takes a message that is shorter than its tensor.
+- A wait that is given a timeout breaks all connections when it ends, and nothing but a message or
+  the peer's end ends one that has none: `abort` and `shutdown` do not. So each peer has a thread
+  that receives, and a frame that says good-bye is the last one, both ways.
+- When a peer dies, waits for it raise RuntimeError; those for the others go on.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from torch.distributed import ProcessGroupGloo, Store
+
+from ddml_kit.cluster.distributed.pieces import Piece, Pieces
+from ddml_kit.cluster.local.encoding import KEEP, Encoded, encode, read, room, write
+
+FRAME = 1 << 16  # bytes of a frame that travels as one message
+AHEAD = 4  # receives that are asked for beforehand
+LOOSE, MANY = 1 << 20, 32  # bytes, and frames, after which what has been sent is looked after
+FRAMES, BODIES = 1, 2  # tags of gloo's
+EVER = timedelta(days=3650)
+HEAD = struct.Struct("<8q")  # kind, context, tag, code, bytes, booked, room, length of the text
+TEXT = 256  # bytes of a text at most
+MESSAGE, CALL, ASK, LOCK, CONTROL, LAST, GOODBYE = range(7)
+# MESSAGE: of a program, or of a collective or a lock. CALL: what its rank calls, said again; ASK:
+# the same, and "you?". LOCK: see locks.py. CONTROL: between a rank and the watcher. LAST: its
+# program has ended. GOODBYE: the last frame.
+NOTHING = encode(None)
+
+
+class Frame(NamedTuple):
+    """What has arrived. The value lies at `offset` of `memory`, see `value`."""
+
+    kind: int
+    context: int
+    tag: int
+    text: bytes
+    code: int
+    nbytes: int
+    booked: int
+    memory: Any
+    offset: int
+    piece: Piece | None  # whose memory it is, if that is to be used again
+
+
+def connect(store: Store, rank: int, size: int, address: str | None = None) -> Any:
+    """Connections among all ranks; waits for them.
+
+    address: of this host, at which the others find it. None: what GLOO_SOCKET_IFNAME or the
+    host's name says.
+    """
+    gloo: Any = ProcessGroupGloo  # of which torch's stubs know little
+    if address is None:
+        return gloo(store, rank, size, EVER)
+    options = gloo._Options()
+    options._timeout = EVER
+    options._devices = [gloo.create_device(hostname=address)]
+    return gloo(store, rank, size, options)
+
+
+def value(frame: Frame, pieces: Pieces) -> Any:
+    """The value of a frame, the caller's own; once."""
+    content, owner = read(frame.code, frame.nbytes, frame.memory, frame.offset)
+    if frame.piece is not None:
+        if owner is None:
+            pieces.give(frame.piece)
+        else:
+            pieces.give_after(owner, frame.piece)
+    return content
+
+
+def to_self(
+    pieces: Pieces, kind: int, context: int, tag: int, encoded: Encoded, text: bytes = b""
+) -> Frame:
+    """The frame that a rank receives which it has sent itself."""
+    code, _, nbytes, booked, _ = encoded
+    piece = pieces.take(max(1, room(encoded)))
+    write(encoded, piece.memory, 0)
+    if nbytes >= KEEP:
+        return Frame(kind, context, tag, text, code, nbytes, booked, piece.memory, 0, piece)
+    content = piece.memory[: room(encoded)]
+    pieces.give(piece)
+    return Frame(kind, context, tag, text, code, nbytes, booked, content, 0, None)
+
+
+class Link:
+    """The connection with one peer; its thread hands on what comes until the peer's good-bye."""
+
+    def __init__(self, group: Any, peer: int, pieces: Pieces) -> None:
+        self.peer = peer
+        self._group, self._pieces = group, pieces
+        self._sending = threading.Lock()
+        self._broken = False
+        self._sent: deque[tuple[Any, Piece]] = deque()  # which gloo may not be through with
+        self._loose = 0  # bytes of these
+        self._much = threading.Semaphore(0)
+        self._keeper: threading.Thread | None = None
+        self._receives = [self._ask() for _ in range(AHEAD)]
+        self._thread: threading.Thread | None = None
+
+    def begin(
+        self, deliver: Callable[[int, Frame], None], ended: Callable[[int, bool], None]
+    ) -> None:
+        """Hand on what arrives, from now on.
+
+        deliver: gets each frame, in the link's thread. ended: called last, with whether the
+        connection broke.
+        """
+        self._deliver, self._ended = deliver, ended
+        self._thread = threading.Thread(target=self._receive, name=f"from {self.peer}", daemon=True)
+        self._thread.start()
+
+    # ------------------------------------------------------------------------- sending
+
+    def send(
+        self, kind: int, context: int, tag: int, encoded: Encoded = NOTHING, text: bytes = b""
+    ) -> None:
+        """Copy a frame and have it travel; never waits. To a peer that is gone: nothing."""
+        code, _, nbytes, booked, _ = encoded
+        length, start = room(encoded), HEAD.size + _padded(len(text))
+        whole = start + length <= FRAME
+        piece = self._pieces.take(FRAME if whole else start)
+        HEAD.pack_into(piece.memory, 0, kind, context, tag, code, nbytes, booked, length, len(text))
+        if text:
+            piece.memory[HEAD.size : HEAD.size + len(text)] = text
+        if whole:
+            write(encoded, piece.memory, start)
+            with self._sending:
+                self._push(piece, start + length, FRAMES)
+            return
+        body = self._pieces.take(length)
+        write(encoded, body.memory, 0)
+        with self._sending:
+            self._push(piece, start, FRAMES)
+            self._push(body, length, BODIES)
+
+    def _push(self, piece: Piece, nbytes: int, tag: int) -> None:
+        if self._broken:
+            return
+        try:
+            work = self._group.send([piece.tensor[:nbytes]], self.peer, tag)
+        except RuntimeError:
+            self._broken = True
+            return
+        self._sent.append((work, piece))
+        self._loose += nbytes
+        if self._loose > LOOSE or len(self._sent) > MANY:
+            self._loose = 0
+            if self._keeper is None:
+                self._keeper = threading.Thread(
+                    target=self._keep, name=f"to {self.peer}", daemon=True
+                )
+                self._keeper.start()
+            self._much.release()
+
+    def _keep(self) -> None:
+        """Use the memory again of what has been sent, whenever there is much of it."""
+        while True:
+            self._much.acquire()
+            if not self._sent:
+                return
+            self._flush()
+
+    def _flush(self) -> None:
+        """Wait until what has been sent until now is on its way, or the peer is gone."""
+        for _ in range(len(self._sent)):
+            try:
+                work, piece = self._sent.popleft()
+            except IndexError:  # another thread does the same
+                return
+            try:
+                work.wait()
+            except RuntimeError:
+                self._broken = True
+            self._pieces.give(piece)
+
+    # ----------------------------------------------------------------------- receiving
+
+    def _ask(self) -> tuple[Any, Piece]:
+        piece = self._pieces.take(FRAME)
+        return self._group.recv([piece.tensor[:FRAME]], self.peer, FRAMES), piece
+
+    def _receive(self) -> None:
+        turn = 0
+        while True:
+            try:
+                frame = self._next(turn)
+            except RuntimeError:
+                self._ended(self.peer, True)
+                return
+            if frame.kind == GOODBYE:
+                self._ended(self.peer, False)
+                return
+            self._deliver(self.peer, frame)
+            turn = (turn + 1) % AHEAD
+
+    def _next(self, turn: int) -> Frame:
+        work, piece = self._receives[turn]
+        work.wait()
+        memory = piece.memory
+        kind, context, tag, code, nbytes, booked, length, text = HEAD.unpack_from(memory, 0)
+        said = memory[HEAD.size : HEAD.size + text] if text else b""
+        start = HEAD.size + _padded(text)
+        own: Piece | None = None
+        content: Any
+        if start + length > FRAME:
+            own = self._pieces.take(length)
+            content, offset = own.memory, 0
+            self._group.recv([own.tensor[:length]], self.peer, BODIES).wait()
+        elif nbytes < KEEP:
+            content, offset = memory[start : start + length], 0
+        else:
+            own, content, offset = piece, memory, start
+        if own is piece:
+            self._receives[turn] = self._ask()
+        else:
+            work = self._group.recv([piece.tensor[:FRAME]], self.peer, FRAMES)
+            self._receives[turn] = work, piece
+        return Frame(kind, context, tag, said, code, nbytes, booked, content, offset, own)
+
+    # ------------------------------------------------------------------------- the end
+
+    def close(self) -> None:
+        """Wait for the peer's good-bye, and until all that was sent to it is on its way."""
+        if self._thread is not None:
+            self._thread.join()
+        self._flush()
+        if self._keeper is not None:
+            self._much.release()
+            self._keeper.join()
+
+
+class Fabric:
+    """All links of a rank."""
+
+    def __init__(self, group: Any, rank: int, size: int) -> None:
+        self.rank, self.size, self.pieces = rank, size, Pieces(size)
+        self.links = {peer: Link(group, peer, self.pieces) for peer in range(size) if peer != rank}
+
+    def begin(
+        self, deliver: Callable[[int, Frame], None], ended: Callable[[int, bool], None]
+    ) -> None:
+        """Hand on what arrives, from now on; see `Link.begin`."""
+        for link in self.links.values():
+            link.begin(deliver, ended)
+
+    def close(self) -> None:
+        """Say good-bye to all, and wait until all have, or are gone."""
+        for link in self.links.values():
+            link.send(GOODBYE, 0, 0)
+        for link in self.links.values():
+            link.close()
+        self.links.clear()
+
+
+def _padded(nbytes: int) -> int:
+    return -(-nbytes // 64) * 64
