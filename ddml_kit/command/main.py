@@ -31,8 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
     command, *rest = words
     if command not in COMMANDS:
         parser.error(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
-    module = importlib.import_module(f"ddml_kit.command.{COMMANDS[command][0]}")
     try:
-        return module.main(rest)
+        return importlib.import_module(f"ddml_kit.command.{COMMANDS[command][0]}").main(rest)
     except KeyboardInterrupt:
         return BY_SIGNAL + signal.SIGINT

@@ -18,7 +18,7 @@ class Progress:
     """Looks at the snapshots of rank 0 and tells the step, the time and one figure of the model.
 
     figure: what it is called, and what computes it. total: steps, None if nobody knows.
-    step: of the last snapshot that was seen, 0 for the first.
+    interval: seconds between two looks, as suits the stream if None. clock: in seconds.
     """
 
     def __init__(
@@ -27,22 +27,21 @@ class Progress:
         figure: tuple[str, Callable[[np.ndarray], float]],
         total: int | None,
         interval: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.step: int | None = None
         self._stream, self._total = stream, total
         self._name, self._evaluate = figure
         self._terminal = stream.isatty()
         if interval is None:
             interval = ON_TERMINAL if self._terminal else ELSEWHERE
-        self._interval = interval
-        self._next = time.monotonic() + (0.0 if self._terminal else interval)
+        self._interval, self._clock = interval, clock
+        self._next = clock() + (0.0 if self._terminal else interval)
 
     def see(self, point: Metric | Snapshot) -> None:
         """A point of the run has come."""
         if not isinstance(point, Snapshot) or point.rank != 0:
             return
-        self.step = point.step
-        began = time.monotonic()
+        began = self._clock()
         if began < self._next:
             return
         value = self._evaluate(point.w)
@@ -50,7 +49,7 @@ class Progress:
         line = f"step {point.step:,}{of}, {point.seconds:.4g} s, {self._name} {value:.4g}"
         self._stream.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
         self._stream.flush()
-        now = time.monotonic()
+        now = self._clock()
         self._next = now + max(self._interval, (now - began) / SHARE)
 
     def close(self) -> None:

@@ -30,12 +30,14 @@ def model(run: Run) -> np.ndarray | None:
 
 
 def steps(run: Run) -> str:
-    """The steps of a run in words, "200"; of one that ended before, "at least 120 of 200"."""
+    """The steps of a run in words, "200"; of one that ended before, "at least 120 of 200"; nothing
+    where they aren't counted.
+    """
     settings: Mapping[str, Any] = run.about.get("settings", {})
     wanted = next((settings[name] for name in COUNTED if name in settings), None)
-    seen = max((s.step for s in run.snapshots if s.rank == 0), default=0)
     if wanted is None:
-        return f"{seen:,}"
+        return ""
+    seen = max((s.step for s in run.snapshots if s.rank == 0), default=0)
     return f"{wanted:,}" if run.results[0] is not None else f"at least {seen:,} of {wanted:,}"
 
 
@@ -50,7 +52,8 @@ def account(run: Run, figures: Mapping[str, Callable[[np.ndarray], float]]) -> d
     for name, figure in figures.items():
         if w is not None:
             told[name] = f"{figure(w):.4g}"
-    told["steps"] = steps(run)
+    if counted := steps(run):
+        told["steps"] = counted
     own = run.trace.of(*COLLECTIVES, rank=0)
     told["messages"] = f"{run.messages:,}" + (f" and {len(own):,} collectives" if len(own) else "")
     told["sent"] = human_bytes(run.bytes)

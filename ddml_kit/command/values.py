@@ -9,6 +9,7 @@ A | B        the first that it can be         Mapping[int, float]  by rank: 2:3.
 from __future__ import annotations
 
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -91,17 +92,20 @@ def _ranks(text: str) -> tuple[int, ...]:
     """0-3+7 as (0, 1, 2, 3, 7)."""
     ranks: list[int] = []
     for part in text.split("+"):
-        first, _, last = part.partition("-")
-        ranks += range(int(first), int(last or first) + 1)
+        first, dash, last = part.partition("-")
+        ranks += range(int(first), int(last) + 1) if dash else [int(first)]
     if not ranks:
         raise ValueError
     return tuple(ranks)
 
 
 def _by_rank(text: str) -> dict[int, float]:
-    """2:3.0+5:1.5 as {2: 3.0, 5: 1.5}."""
-    pairs = (part.split(":") for part in text.split("+"))
-    return {int(rank): _number(value) for rank, value in pairs}
+    """2:3.0+5:1.5 as {2: 3.0, 5: 1.5}; the plus in 1e+16 is the number's."""
+    parts = re.split(r"(?<![eE])\+", text)
+    pairs = {int(rank): _number(value) for rank, _, value in (p.partition(":") for p in parts)}
+    if len(pairs) < len(parts):
+        raise ValueError
+    return pairs
 
 
 PLAIN: dict[Any, Reader] = {

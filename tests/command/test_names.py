@@ -1,0 +1,129 @@
+"""Every name that the command line offers, asked for once."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+from ddml_kit.cluster import Simulated
+from ddml_kit.command import settings
+from ddml_kit.command.calls import call
+from ddml_kit.command.options import Parser
+from ddml_kit.command.places import add_options, chosen, stragglers
+from ddml_kit.command.report import COUNTED, model
+from ddml_kit.command.rooms import SUPPLIED, choices, programs
+from ddml_kit.command.tasks import tasks
+from ddml_kit.training import parameter_server, waiting
+from ddml_kit.training.hogwild import hogwild, locked, round_robin
+from ddml_kit.training.topic_model import topic_model
+
+RANKS = 3  # a worker more than a server, a switch or two racks need
+FIT = {"Logistic": "sparse_logistic:200,100,5", "Corpus": "library_words:fewest=300"}
+NEEDED = {  # settings that a thing can't do without
+    "hierarchical": "2",
+    "ssp": "2",
+    "pareto": "1.5",
+    "transient": "1,0,1,3",
+}
+SLOW = {**NEEDED, "constant": "1:3.0"}
+
+
+def parsed(name: str, *words: str):
+    """A program, something that it can learn, and the call that these options ask for."""
+    program = programs()[name]
+    parser = Parser(prog=name)
+    add_options(parser)
+    settings.add_options(parser, program)
+    task = call(FIT.get(program.needs.__name__, "quadratic:4,30"), tasks(), "problem")
+    return program, task, settings.arguments(parser.parse_args(words), program, task)
+
+
+def worth(name: str, *words: str):
+    """What the model is worth after such a run, and how it was asked for."""
+    program, task, asked = parsed(name, *words)
+    run = Simulated(RANKS).run(program.function, *asked.args, **asked.kwargs)
+    figure = next(iter(task.figures(asked.about).values()))
+    return figure(model(run)), asked
+
+
+def counted(name: str, number: int) -> list[str]:
+    """The option for so many steps, whatever the program calls them."""
+    return [f"--{s.name}={number}" for s in programs()[name].settings if s.name in COUNTED]
+
+
+def askable(kind: str) -> list[str]:
+    """The things of a kind that can be asked for, with what they can't do without."""
+    return [
+        f"{name}:{NEEDED[name]}" if name in NEEDED else name
+        for name, one in choices()[kind].items()
+        if name in NEEDED or all(s.name in SUPPLIED or not s.required for s in one.settings)
+    ]
+
+
+def test_the_programs_of_training_are_found() -> None:
+    known = programs()
+    for function in (hogwild, locked, round_robin, topic_model, parameter_server.parameter_server):
+        assert known[function.__name__].function is function
+    for helper in ("work", "descend", "add_unlocked", "synchronous", "ping_pong", "timed"):
+        assert helper not in known
+
+
+@pytest.mark.parametrize("name", list(programs()))
+def test_a_program_runs_as_it_is(name: str) -> None:
+    value, asked = worth(name, *counted(name, 3))
+    assert np.isfinite(value)
+    assert {setting.name for setting in programs()[name].settings} <= asked.about.keys()
+    assert asked.given == [option.strip("-").partition("=")[0] for option in counted(name, 3)]
+
+
+@pytest.mark.parametrize("name", list(programs()))
+def test_every_setting_of_a_program_can_be_given(name: str) -> None:
+    for setting in programs()[name].settings:
+        assert setting.reader or setting.name in choices(), setting.name
+
+
+@pytest.mark.parametrize("text", askable("optimiser"))
+def test_an_optimiser_descends(text: str) -> None:
+    value, asked = worth("data_parallel", "--optimiser", text, "--lr=0.01", "--steps=60")
+    assert value < worth("data_parallel", "--steps=0")[0]
+    assert asked.about["optimiser"].startswith(text)
+    assert asked.about["lr"] == 0.01
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "name"),
+    [
+        *(("reducer", text, "data_parallel") for text in askable("reducer")),
+        *(("schedule", text, "data_parallel") for text in askable("schedule")),
+        *(("overflow", text, "switched") for text in askable("overflow")),
+        *(("damping", text, "parameter_server") for text in askable("damping")),
+        *(("waiting", text, "parameter_server") for text in askable("waiting")),
+    ],
+)
+def test_a_program_learns_with_each_of_its_choices(kind: str, text: str, name: str) -> None:
+    value, asked = worth(name, f"--{kind}", text)
+    assert value < worth(name, *counted(name, 0))[0]
+    assert asked.about[kind].split(":")[0] == text.split(":")[0]
+    assert asked.given == [kind]
+
+
+def test_every_policy_of_waiting_can_be_asked_for() -> None:
+    classes = [value for value in vars(waiting).values() if inspect.isclass(value)]
+    policies = {c for c in classes if issubclass(c, waiting.Waiting) and c is not waiting.Waiting}
+    made = {type(call(text, choices()["waiting"], "waiting")) for text in askable("waiting")}
+    assert made == policies
+
+
+@pytest.mark.parametrize("name", list(stragglers()))
+def test_every_model_of_stragglers_slows_a_run(name: str) -> None:
+    parser = Parser(prog="ddml-kit")
+    add_options(parser)
+    text = f"{name}:{SLOW[name]}" if name in SLOW else name
+    program, _, asked = parsed("data_parallel", "--steps=20")
+    seconds = []
+    for words in ([], ["--straggler", text]):
+        cluster = chosen(parser.parse_args(["--simulated=2", *words])).cluster
+        seconds.append(cluster.run(program.function, *asked.args, **asked.kwargs).seconds)
+    assert seconds[1] > seconds[0]
