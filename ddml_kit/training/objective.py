@@ -7,6 +7,7 @@ not steps, are what a method costs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from ddml_kit.problems.problem import FLOPS, Problem
 from ddml_kit.problems.sparse import dense
+from ddml_kit.training.optimisers import Optimiser
 
 
 class Point(NamedTuple):
@@ -82,16 +84,35 @@ class Objective:
 Method = Callable[[Objective, np.ndarray], Iterator[Point]]
 
 
+def following(optimiser: Optimiser) -> Method:
+    """An optimiser as a method: gradient descent with sgd, and so on, all data in every step."""
+
+    def method(f: Objective, w: np.ndarray) -> Iterator[Point]:
+        w = w.copy()
+        step = optimiser(w)
+        while True:
+            at = f.at(w.copy())
+            yield at
+            step(at.gradient, 1.0)
+
+    return method
+
+
 def minimise(
-    method: Method, f: Objective, w: np.ndarray, *, steps: int, tolerance: float = 0.0
-) -> list[Point]:
+    method: Method,
+    f: Objective,
+    w: np.ndarray,
+    *,
+    steps: int,
+    tolerance: float = 0.0,
+    value: float = -math.inf,
+) -> Iterator[Point]:
     """The points that a method comes by, the start included, at most steps + 1.
 
-    It ends where no coordinate of the gradient is larger than the tolerance.
+    It ends where no coordinate of the gradient is larger than the tolerance, or where the function
+    is not above `value`.
     """
-    points = []
-    for at in method(f, w):
-        points.append(at)
-        if len(points) > steps or np.abs(at.gradient).max() <= tolerance:
-            break
-    return points
+    for k, at in enumerate(method(f, w)):
+        yield at
+        if k == steps or np.abs(at.gradient).max() <= tolerance or at.value <= value:
+            return

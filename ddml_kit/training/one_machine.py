@@ -8,11 +8,14 @@ values and gradients, since they compare them.
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.problems.problem import BatchSize, Problem
-from ddml_kit.training.objective import Method, Objective
+from ddml_kit.training.objective import Method, Objective, minimise
 from ddml_kit.training.optimisers import Optimiser
 from ddml_kit.training.schedules import Schedule, constant
 
@@ -41,19 +44,32 @@ def mini_batch(
     return w
 
 
-def whole_batch(
-    comm: Comm, problem: Problem, method: Method, *, steps: int, tolerance: float = 0.0
-) -> np.ndarray:
-    """The model after so many steps of a method, (dim,), or fewer if it gets no lower.
+class Reached(NamedTuple):
+    """Where a method has come to: the model, (dim,), its steps, and how often it has evaluated."""
 
-    It also ends where no coordinate of the gradient is larger than the tolerance. Evaluations,
-    Hessians and the method's own arithmetic are booked as work.
+    w: np.ndarray
+    steps: int
+    evaluations: int
+
+
+def whole_batch(
+    comm: Comm,
+    problem: Problem,
+    method: Method,
+    *,
+    steps: int,
+    tolerance: float = 0.0,
+    loss: float = -math.inf,
+) -> Reached:
+    """Where a method is after so many steps, or fewer: it ends if it gets no lower.
+
+    It also ends where no coordinate of the gradient is larger than the tolerance, or where the loss
+    is not above `loss`. Evaluations, Hessians and the method's own arithmetic are booked as work.
     """
     f = Objective.of(problem, comm.work)
-    w = problem.initial(seed=0)
-    for k, at in enumerate(method(f, w)):
-        w = at.w
-        comm.snapshot(w)
-        if k == steps or np.abs(at.gradient).max() <= tolerance:
-            break
-    return w
+    taken = -1
+    start = problem.initial(seed=0)
+    for at in minimise(method, f, start, steps=steps, tolerance=tolerance, value=loss):
+        comm.snapshot(at.w)
+        taken += 1
+    return Reached(at.w, taken, f.evaluations)

@@ -72,19 +72,27 @@ def test_whole_batch_training_is_the_method_and_ends_where_it_is_flat(method) ->
         where.run(whole_batch, problem, method, steps=200, tolerance=1e-5)
         for where in (Simulated(1), Processes(1))
     ]
-    np.testing.assert_array_equal(runs[0].results[0], runs[1].results[0])
+    [simulated], [measured] = (run.results for run in runs)
+    np.testing.assert_array_equal(simulated.w, measured.w)
+    assert (simulated.steps, simulated.evaluations) == (measured.steps, measured.evaluations)
     flat = [np.abs(problem.gradient(s.w, everything)).max() <= 1e-5 for s in runs[0].snapshots]
     assert flat == [False] * (len(flat) - 1) + [True]
-    assert len(flat) < 200
+    assert len(flat) == simulated.steps + 1 < 200
+    assert simulated.evaluations > simulated.steps
     curve = runs[0].curve(problem.loss)
     assert (np.diff(curve.value) < 0).all()
-    assert problem.accuracy(runs[0].results[0]) > 0.9
+    assert problem.accuracy(simulated.w) > 0.9
 
 
 def test_whole_batch_training_takes_so_many_steps_and_no_more() -> None:
     for steps in (0, 1, 3):
         run = Simulated(1).run(whole_batch, softmax(), lbfgs, steps=steps)
         assert len(run.snapshots) == steps + 1
+        assert run.results[0].steps == steps
+        np.testing.assert_array_equal(run.results[0].w, run.snapshots[-1].w)
+    run = Simulated(1).run(whole_batch, softmax(), lbfgs, steps=99, loss=1.0)
+    above = [softmax().loss(s.w) > 1.0 for s in run.snapshots]
+    assert above == [True] * (len(above) - 1) + [False]
 
 
 def test_a_step_of_newton_is_dearer_than_one_of_lbfgs() -> None:

@@ -18,7 +18,9 @@ from ddml_kit.problems.surfaces import bowl, rosenbrock, saddle
 from ddml_kit.training.conjugate_gradient import FLAT, conjugate_gradient
 from ddml_kit.training.line_search import backtracking, exact_on_quadratics, strong_wolfe
 from ddml_kit.training.newton import damped_newton, newton
-from ddml_kit.training.objective import Objective, Point, minimise
+from ddml_kit.training.objective import Objective, Point, following
+from ddml_kit.training.objective import minimise as walk
+from ddml_kit.training.optimisers import sgd
 from ddml_kit.training.quasi_newton import bfgs, lbfgs, two_loops, updated
 
 METHODS = {
@@ -55,6 +57,10 @@ def unbooked(seconds: float) -> None:
 
 def objective(problem: Problem) -> Objective:
     return Objective.of(problem, unbooked)
+
+
+def minimise(*args, **options) -> list[Point]:
+    return list(walk(*args, **options))
 
 
 def by_scipy(problem: Problem, method: str, tolerance: float, **options):
@@ -330,6 +336,20 @@ def test_what_a_method_needs_is_said_in_a_sentence() -> None:
         minimise(newton, singular, np.ones(2), steps=1)
     with pytest.raises(ValueError, match="a memory of 1 or more, got 0"):
         minimise(partial(lbfgs, memory=0), f, np.ones(2), steps=1)
+
+
+def test_an_optimiser_is_a_method_and_a_value_ends_it() -> None:
+    problem = quadratic(4, 5.0)
+    f = objective(problem)
+    points = minimise(following(sgd(0.7)), f, problem.initial(), steps=9)
+    w = problem.initial()
+    for point in points:
+        np.testing.assert_allclose(point.w, w, atol=1e-12)
+        w = w - 0.7 * (problem.x[0] @ w - problem.y[0])
+    assert len(points) == 10
+    level = points[3].value
+    again = minimise(following(sgd(0.7)), f, problem.initial(), steps=9, value=level)
+    assert [p.value for p in again] == [p.value for p in points[:4]]
 
 
 def test_an_objective_counts() -> None:

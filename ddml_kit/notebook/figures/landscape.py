@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from ddml_kit.cluster.run import Badge
+from ddml_kit.cluster.run import Badge, Run
 from ddml_kit.notebook.figures import style
 from ddml_kit.notebook.figures.figure import Figure
 from ddml_kit.notebook.units import number_text
@@ -20,7 +20,7 @@ LOW, HIGH = "#B9D3E6", "#FFFFFF"  # of the ground: low is blue
 
 def landscape(
     plane: Map,
-    paths: Mapping[str, np.ndarray],
+    walks: Mapping[str, Run | np.ndarray],
     *,
     minima: Sequence[Sequence[float]] = (),
     names: tuple[str, str] = ("first weight", "second weight"),
@@ -28,12 +28,14 @@ def landscape(
     looks: Sequence[Mapping[str, Any]] = (),
     caption: str = "",
 ) -> Figure:
-    """Paths by label, (k, 2) each, over lines of equal height, which are closer together low down.
+    """Where runs went, by label, over lines of equal height, which are closer together low down.
 
-    minima: where crosses go. names: of the axes. looks: colour and dash of each path, if not those
-    of its place. caption: where it ran, if not by badge alone. Both axes have one scale, so that a
-    gradient stands at right angles on a line.
+    A run is drawn by its snapshots of rank 0; a path, (k, 2), will do as well. minima: where
+    crosses go. names: of the axes. looks: colour and dash of each, if not those of its place.
+    caption: where it ran, if not by badge alone. Both axes have one scale, so that a gradient
+    stands at right angles on a line.
     """
+    paths = {label: _path(walk) for label, walk in walks.items()}
     height = plane.height - plane.height.min()
     # Logarithmic, so that lines are seen at the bottom of the valley as well as on its walls.
     ground = np.log10(height + 1e-3 * (height.max() or 1.0))
@@ -63,7 +65,7 @@ def landscape(
     plot.add_contour(
         x=plane.x.astype(np.float32),
         y=plane.y.astype(np.float32),
-        z=ground.astype(np.float32),
+        z=np.round(ground, 3).astype(np.float32),
         colorscale=[[0, LOW], [1, HIGH]],
         contours={"coloring": "heatmap"},
         line={"color": "#8FA3B5", "width": 0.7},
@@ -73,7 +75,7 @@ def landscape(
         hoverinfo="skip",
     )
     for k, (label, path) in enumerate(paths.items()):
-        seen = np.clip(path, -FAR, FAR).astype(np.float32)
+        seen = np.round(np.clip(path, -FAR, FAR), 4).astype(np.float32)
         look = looks[k] if looks else style.line(k)
         plot.add_scatter(
             x=seen[:, 0],
@@ -104,6 +106,13 @@ def landscape(
     words = [_words(label, path, minima) for label, path in paths.items()]
     where = style.BADGES[badge] if badge else caption
     return Figure(plot, " ".join(words), where)
+
+
+def _path(walk: Run | np.ndarray) -> np.ndarray:
+    """(k, 2)."""
+    if isinstance(walk, Run):
+        return np.array([snapshot.w for snapshot in walk.snapshots if snapshot.rank == 0])
+    return walk
 
 
 def _words(label: str, path: np.ndarray, minima: Sequence[Sequence[float]]) -> str:

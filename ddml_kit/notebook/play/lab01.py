@@ -28,7 +28,7 @@ from ddml_kit.training.conjugate_gradient import conjugate_gradient
 from ddml_kit.training.momentum import momentum, nesterov
 from ddml_kit.training.newton import damped_newton, newton
 from ddml_kit.training.objective import Method
-from ddml_kit.training.one_machine import mini_batch, whole_batch
+from ddml_kit.training.one_machine import Reached, mini_batch, whole_batch
 from ddml_kit.training.optimisers import Optimiser, sgd, shampoo
 from ddml_kit.training.quasi_newton import bfgs, lbfgs
 
@@ -116,7 +116,8 @@ def which_way_and_how_far(**options: Any) -> Panel:
     def answers(
         run: Run, curve: Curve, ground: str, condition: float, turned: bool, noise: float
     ) -> dict[str, str]:
-        here, w = ground_of(ground, condition, turned, noise), run.results[0]
+        here, result = ground_of(ground, condition, turned, noise), run.results[0]
+        w = result.w if isinstance(result, Reached) else result
         told = {"loss": f"{curve.value[-1]:.3g}"}
         if here.accuracy is not None:
             told["accuracy"] = f"{here.accuracy(w):.1%}"
