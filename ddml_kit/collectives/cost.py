@@ -16,8 +16,8 @@ switch (switch.py) it is 8 bytes an element and worker, and the time does not de
 
 Simulated time is exactly this in a network without racks, for the ring where n divides the vector,
 for tree and halving-doubling where n is a power of two (and divides it). Other trees take less.
-Other halving-doublings take up to S / beta longer: a rank that has nobody to wait for sends its half
-at once, and that meets, at the link of its partner, the vector that is being folded in.
+Other halving-doublings take up to S / beta longer: a rank with nobody to wait for sends its half at
+once, and that meets, at the link of its partner, the vector that is being folded in.
 
 Where the network has racks, alpha and beta are those of the slowest pair of ranks, as if each
 message had the uplinks to itself. Only `hierarchical_seconds` knows of racks, and shares an uplink
@@ -154,7 +154,7 @@ def switch_steps(length: int, elements: int, slots: int) -> int:
 
     length: of the vector. elements: in a block.
     """
-    return 2 * -(-length // (elements * slots))
+    return 2 * -(-max(length, 1) // (elements * slots))
 
 
 def switch_bytes(n: int, length: int) -> int:
@@ -170,10 +170,8 @@ def switch_seconds(length: int, network: Network, elements: int, slots: int) -> 
     the link waits for them. At most a block's time less where the last block is shorter. With a
     given scale; one that is chosen takes one more trip.
     """
-    if length == 0:
-        return 0.0
     alpha, block = network.latency, 4 * min(elements, length) / network.bandwidth
-    turns, last = divmod(-(-length // elements) - 1, slots)
+    turns, last = divmod(-(-max(length, 1) // elements) - 1, slots)
     turn = max(slots * block, alpha + 2 * block)
     rest = 4 * (length - (turns * slots + last) * elements) / network.bandwidth
     return turns * turn + last * block + rest + alpha + block

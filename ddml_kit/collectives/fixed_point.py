@@ -18,6 +18,7 @@ workers with a value just below 2^m each round it up to 2^29.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -49,7 +50,7 @@ def scale_for(n: int, bound: float) -> float:
     """
     if n < 1 or not 0 < bound < math.inf:
         raise ValueError(f"a scale needs n >= 1 workers and a bound > 0, got {n} and {bound}")
-    return (LIMIT - n) / n / bound
+    return min((LIMIT - n) / n / bound, sys.float_info.max)
 
 
 def exponent(x: np.ndarray) -> int:

@@ -32,6 +32,7 @@ import numpy as np
 
 from ddml_kit.cluster.checks import whole
 from ddml_kit.cluster.comm import Comm
+from ddml_kit.cluster.errors import RankFailed, reason
 from ddml_kit.collectives.fixed_point import Overflow, block_scale, exponent, quantised, refuse
 from ddml_kit.collectives.vectors import summable
 
@@ -71,11 +72,12 @@ def in_network(comm: Comm, x: Any, **settings: Any) -> np.ndarray | None:
 
     settings: of `through_switch`; overflow counts for the switch as well.
     """
-    if comm.rank == comm.size - 1:
-        switch(comm, overflow=settings.get("overflow", refuse))
+    own = comm.group(range(comm.size))  # so that the next vector's packets can't come too early
+    if own.rank == own.size - 1:
+        switch(own, overflow=settings.get("overflow", refuse))
         return None
-    result = through_switch(comm, x, **settings)
-    leave_switch(comm)
+    result = through_switch(own, x, **settings)
+    leave_switch(own)
     return result
 
 
@@ -98,19 +100,32 @@ def through_switch(
     `refuse`, and RankFailed where another worker or the switch has raised: for instance because
     the workers' vectors or settings differ.
     """
-    elements = whole("elements of a packet must be a whole number", elements)
-    slots = whole("slots must be a whole number", slots)
-    if elements < 1 or slots < 1:
-        raise ValueError(f"packets need elements and slots, got {elements} and {slots}")
-    if f is not None and not 0 < f < np.inf:
-        raise ValueError(f"f must be a finite scale above 0, got {f}")
     at_switch = comm.size - 1
     if comm.rank == at_switch:
         raise ValueError(f"the last rank, {at_switch}, is the switch; only others send through it")
-    x = summable(x)
-    flat = x.reshape(-1).astype(np.float64)
-    _check_finite(flat, comm.members[comm.rank])
-    blocks = [flat[i : i + elements] for i in range(0, len(flat), elements)]
+    try:
+        elements = whole("elements of a packet must be a whole number", elements)
+        slots = whole("slots must be a whole number", slots)
+        flat = _checked(x, f, elements, slots, comm.members[comm.rank])
+        total = _stream(comm, flat, f, elements, slots, overflow)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        comm.send(reason(error), at_switch)  # which would wait for this worker
+        raise
+    return total.reshape(np.shape(x))
+
+
+def leave_switch(comm: Comm) -> None:
+    """Tell the switch that this worker needs it no more."""
+    comm.send(None, comm.size - 1)
+
+
+def _stream(
+    comm: Comm, flat: np.ndarray, f: float | None, elements: int, slots: int, overflow: Overflow
+) -> np.ndarray:
+    """The sum over all workers, (k,): a worker's part, algorithm 2."""
+    at_switch = comm.size - 1
+    # one block at least, so that even vectors of nothing meet
+    blocks = [flat[i : i + elements] for i in range(0, len(flat) or 1, elements)]
     result = np.empty(len(flat))
 
     def packet(block: int, scale: float) -> Packet:
@@ -138,33 +153,32 @@ def through_switch(
             comm.send(packet(block, scale), at_switch, message.tag)
         else:
             under_way -= 1
-    return result.reshape(x.shape)
-
-
-def leave_switch(comm: Comm) -> None:
-    """Tell the switch that this worker needs it no more."""
-    comm.send(None, comm.size - 1)
+    return result
 
 
 def switch(comm: Comm, *, overflow: Overflow = refuse) -> None:
-    """Add what the workers, all other ranks, send, until all have left.
+    """Add what the workers, all other ranks, send, until all have left: algorithm 1.
 
-    Raises ValueError where the workers' packets don't belong together, and what `overflow` raises.
+    Raises ValueError where the workers' packets don't belong together, what `overflow` raises, and
+    RankFailed if a worker says that it has raised an error.
     """
     workers = range(comm.size - 1)
     pool: dict[int, dict[int, Packet]] = {}  # slot -> worker -> what has come
     left: list[int] = []
     while len(left) < len(workers):
         packet, worker, slot = comm.recv()
+        if isinstance(packet, str):
+            raise RankFailed(comm.members[worker], packet)
         if packet is None:
             left.append(worker)
         else:
             pool.setdefault(slot, {})[worker] = packet
         if left and pool:
-            waiting = next(iter(next(iter(pool.values()))))
+            gone = comm.members[left[0]]
+            there = comm.members[next(iter(next(iter(pool.values()))))]
             raise ValueError(
-                "all workers must send as many vectors of the same length through the switch: "
-                f"rank {comm.members[left[0]]} has left, but rank {comm.members[waiting]} has not"
+                "all workers must send the same vectors through the switch: "
+                f"rank {gone} has left, but rank {there} sends more"
             )
         if packet is not None and len(pool[slot]) == len(workers):
             combined = together(pool.pop(slot), comm.members, overflow)
@@ -207,10 +221,18 @@ def _in_words(header: Header) -> str:
     )
 
 
-def _check_finite(flat: np.ndarray, rank: int) -> None:
+def _checked(x: Any, f: float | None, elements: int, slots: int, rank: int) -> np.ndarray:
+    """x as a vector of float64, (k,). Raises ValueError or TypeError for what can't be sent."""
+    if elements < 1 or slots < 1:
+        raise ValueError(f"packets need elements and slots, got {elements} and {slots}")
+    if f is not None and not 0 < f < np.inf:
+        raise ValueError(f"f must be a finite scale above 0, got {f}")
+    x = summable(x)
+    if x.dtype.kind == "c":
+        raise TypeError(f"a switch adds real numbers, got {x.dtype}")
+    flat = x.reshape(-1).astype(np.float64)
     finite = np.isfinite(flat)
     if not finite.all():
         i = int(finite.argmin())
-        raise ValueError(
-            f"a switch adds finite numbers, got {flat[i]} as element {i} of rank {rank}"
-        )
+        raise ValueError(f"a switch adds finite numbers, got {flat[i]}, element {i} of rank {rank}")
+    return flat
