@@ -18,6 +18,7 @@ from ddml_kit.command.options import sentence
 from ddml_kit.command.report import account, model, table
 from ddml_kit.command.rooms import programs
 from ddml_kit.command.tasks import tasks
+from ddml_kit.problems import Quadratic
 
 ROOT = Path(__file__).parent.parent.parent
 QUICK = ("--problem", "quadratic:6,40", "--steps", "20")
@@ -241,6 +242,21 @@ def test_a_model_that_is_not_finite_ends_the_run(ddml) -> None:
     status, _, err = ddml("run", "data_parallel", "--simulated", 2, "--lr", 1e9)
     assert status == 1
     assert "FloatingPointError: the gradient must be finite, got" in err
+
+
+def test_an_error_after_the_first_step_is_no_refusal(ddml, monkeypatch) -> None:
+    gradients = iter(range(4))
+
+    def gradient(problem, w, batch):
+        if next(gradients) == 3:
+            raise ValueError("odd data in the fourth step")
+        return np.zeros(problem.dim)
+
+    monkeypatch.setattr(Quadratic, "_gradient", gradient)
+    status, out, err = ddml("run", "hogwild", *QUICK, "--simulated", 1)  # sends no messages
+    assert status == 1
+    assert "rank 0 failed at" in err
+    assert rows(out)["steps"].strip() == "at least 2 of 20"
 
 
 def test_a_rank_that_may_fail_is_told_in_the_table(ddml) -> None:
