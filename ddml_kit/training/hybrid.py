@@ -30,18 +30,17 @@ def hybrid(
     optimiser with the gradient of all samples.
     """
     w = problem.initial(seed=0)
-    step, shard = optimiser(w), problem.shard(comm.rank, comm.size)
+    update, step = sgd(rate)(w), optimiser(w)
+    shard = problem.shard(comm.rank, comm.size)
     [whole] = shard.batches(None, len(shard), 1)
     samples = shard.batches(comm.stream("batches"), 1, rounds * online)
     comm.snapshot(w)
     for _ in range(rounds):
         if online:
-            mine = w.copy()
-            update = sgd(rate)(mine)
             for sample in islice(samples, online):
-                update(problem.gradient(mine, sample), 1.0)
+                update(problem.gradient(w, sample), 1.0)
                 comm.work(problem.seconds(sample))
-            w[:] = comm.all_reduce(mine, "mean")
+            w[:] = comm.all_reduce(w, "mean")
         part = dense(problem.gradient(w, whole), problem.dim) * (len(shard) / len(problem))
         comm.work(problem.seconds(whole))
         step(comm.all_reduce(part), 1.0)

@@ -91,6 +91,7 @@ def test_a_batch_grows_after_its_passes_and_takes_fewer_steps():
     assert sizes_by_pass(size, 12, 5) == [[2] * 6, [6, 6], [6, 6], [12], [12]]  # 18 is too many
     assert steps_in(5, 12, size) == 12
     assert steps_in(5, 12, 2) == 30
+    assert size(99) == 12
 
 
 @given(
