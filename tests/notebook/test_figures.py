@@ -10,7 +10,7 @@ import pytest
 from ddml_kit.cluster.run import Curve, Run
 from ddml_kit.cluster.simulated import Simulated
 from ddml_kit.cluster.trace import COMPUTE, LOCK, Recorder
-from ddml_kit.notebook import Figure, curves, histogram, timeline
+from ddml_kit.notebook import Figure, curves, histogram, lines, timeline
 from ddml_kit.notebook.figures import style
 
 
@@ -247,3 +247,20 @@ def test_the_same_run_gives_the_same_output(monkeypatch) -> None:
 
     outputs = [shown(timeline(Simulated(3).run(program)), monkeypatch) for _ in range(2)]
     assert json.dumps(outputs[0]) == json.dumps(outputs[1])
+
+
+@pytest.mark.parametrize(
+    ("heights", "axis"),
+    [
+        ([1.3, 27.8], {"type": "log", "dtick": "D2", "tickformat": "~g"}),
+        ([1.0, 126.0], {"type": "log", "dtick": 1}),
+        ([5e-8, 0.01], {"type": "log", "dtick": 1, "exponentformat": "power"}),
+        ([0.0, 2.0], {"type": "log", "dtick": "D2", "tickformat": "~g"}),
+    ],
+)
+def test_an_axis_in_powers_has_more_than_one_tick(heights: list, axis: dict) -> None:
+    figure = lines({"a": ([1, 2], heights)}, x="x", y="y", log_y=True)
+    shown = figure.plot.layout.yaxis.to_plotly_json()
+    assert {name: shown.get(name) for name in axis} == axis
+    beside = lines({"a": ([1], [2.0])}, x="x", y="y", log_y=True, dashed={"b": ([1], [9000.0])})
+    assert beside.plot.layout.yaxis.dtick == 1

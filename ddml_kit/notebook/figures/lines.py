@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -11,6 +13,7 @@ from ddml_kit.notebook.figures import style
 from ddml_kit.notebook.figures.figure import Figure
 from ddml_kit.notebook.units import number_text
 
+TO_ZERO = {"rangemode": "tozero"}
 Points = tuple[Sequence[float], Sequence[float]]  # what was varied, what was measured
 
 
@@ -39,9 +42,11 @@ def lines(
             "height": 320,
             "showlegend": len(groups) + len(dashed) > 1,
             "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
-            "xaxis": {"title": {"text": x}, **(axis if log_x else {"rangemode": "tozero"})},
-            "yaxis": {"title": {"text": y}}
-            | ({"type": "log", "dtick": 1} if log_y else {"rangemode": "tozero"}),
+            "xaxis": {"title": {"text": x}, **(axis if log_x else TO_ZERO)},
+            "yaxis": {
+                "title": {"text": y},
+                **(_log_axis([*groups.values(), *dashed.values()]) if log_y else TO_ZERO),
+            },
         }
     )
     for k, (label, (xs, ys)) in enumerate(groups.items()):
@@ -63,3 +68,15 @@ def lines(
         for label, (xs, ys) in groups.items()
     ]
     return Figure(plot, f"{y} by {x}. " + " ".join(words), style.BADGES[badge] if badge else "")
+
+
+def _log_axis(points: Sequence[Points]) -> dict[str, Any]:
+    """Powers of ten; also twos and fives between few of them, and 10^-6 where 1e-6 would be 1µ."""
+    values = [value for _, ys in points for value in ys if value > 0]
+    low, high = (math.log10(end) for end in (min(values, default=1), max(values, default=1)))
+    axis: dict[str, Any] = {"type": "log", "dtick": 1}
+    if high - low < 1.5:
+        axis |= {"dtick": "D2", "tickformat": "~g"}
+    elif low < -3 or high > 6:
+        axis |= {"exponentformat": "power"}
+    return axis
