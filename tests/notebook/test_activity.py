@@ -16,6 +16,7 @@ from ddml_kit.cluster.trace import (
 from ddml_kit.notebook.figures.activity import (
     ACTIVITIES,
     BINS,
+    beside,
     intervals,
     part,
     shares,
@@ -203,3 +204,5 @@ def test_a_program_waits_for_the_strands_that_it_started() -> None:
     assert set(waits.strand) == set(waits.rank) == {0}
     assert list(zip(waits.start, waits.stop, strict=True)) == [(2.0, 5.0), (8.0, 9.0)]
     np.testing.assert_allclose(shares(done, 0.0, 10.0, 2), [[0.3, 0, 0.4, 0], [0.1, 0, 0, 0]])
+    np.testing.assert_allclose(beside(done, 0.0, 10.0, 2), [0.5, 0])
+    np.testing.assert_allclose(beside(done, 2.0, 4.0, 2), [1, 0])

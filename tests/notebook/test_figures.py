@@ -9,7 +9,7 @@ import pytest
 
 from ddml_kit.cluster.run import Curve, Run
 from ddml_kit.cluster.simulated import Simulated
-from ddml_kit.cluster.trace import COMPUTE, LOCK, Recorder
+from ddml_kit.cluster.trace import COMPUTE, LOCK, SEND, Recorder
 from ddml_kit.notebook import Figure, curves, histogram, lines, timeline
 from ddml_kit.notebook.figures import style
 
@@ -105,7 +105,10 @@ def test_what_runs_beside_the_program_is_a_thin_line() -> None:
     recorder = Recorder()
     recorder.add(COMPUTE, 0, 0.0, 1.0)
     recorder.add(COMPUTE, 0, 0.2, 0.4, strand=1)
-    [bars] = timeline(run_of(recorder, 1, 1.0)).plot.data
+    recorder.add(SEND, 0, 0.5, 0.6, strand=1)
+    figure = timeline(run_of(recorder, 1, 1.0))
+    bars = figure.plot.data[0]
+    assert figure.words.endswith("Beside that, what they had started communicated 10% of the time.")
     assert bars.width[0] == pytest.approx(0.8)
     assert bars.width[1] == pytest.approx(0.2)
 

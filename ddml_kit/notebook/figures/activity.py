@@ -154,6 +154,18 @@ def shares(done: Intervals, begin: float, end: float, size: int) -> np.ndarray:
     return total / (end - begin) if end > begin else total
 
 
+def beside(done: Intervals, begin: float, end: float, size: int) -> np.ndarray:
+    """The share of the time in which something that a rank started communicated, (size,)."""
+    total = np.zeros(size)
+    done = done.where((done.strand > 0) & (done.activity == COMMUNICATE))
+    done = done._replace(start=np.clip(done.start, begin, end), stop=np.clip(done.stop, begin, end))
+    for rank in np.unique(done.rank):
+        own = done.where(done.rank == rank)
+        times = np.unique(np.concatenate([own.start, own.stop]))
+        total[rank] = np.diff(times)[_busy(own, times)].sum()
+    return total / (end - begin) if end > begin else total
+
+
 def match_messages(events: np.ndarray) -> np.ndarray:
     """The index of the send that belongs to each receive, -1 where there is none, (k,).
 

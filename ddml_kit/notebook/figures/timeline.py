@@ -63,7 +63,11 @@ def timeline(run: Run, *, ranks: Sequence[int] | None = None, first: float | Non
     )
     shares = activity.shares(done, begin, end, run.size)
     when = f" in the first {seconds_text(end - begin)}" if end < run.seconds else ""
-    return Figure(plot, _words(run, shares, when, len(ranks)), style.badge_text(run))
+    words = _words(run, shares, when, len(ranks))
+    if (done.strand > 0).any():
+        talking = activity.beside(done, begin, end, run.size).mean()
+        words += f" Beside that, what they had started communicated {talking:.0%} of the time."
+    return Figure(plot, words, style.badge_text(run))
 
 
 def _bars(part: Intervals, ranks: Sequence[int], unit: Unit) -> list[go.Bar]:

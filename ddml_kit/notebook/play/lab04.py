@@ -31,6 +31,7 @@ from ddml_kit.training.reducers import Reduce, Reducer, by
 STEPS, BATCH_SIZE, RATE = 10, 16, 0.5
 KB, MICRO, MB = 1000, 1e-6, 1e6  # units of the knobs: bytes, seconds, bytes a second
 FLOAT = 4  # bytes of a coordinate
+LATENCY, BANDWIDTH, UPLINK = 50.0, 1000.0, 10  # in these units, and how many times slower
 SWITCH = "switch"
 SLOTS = 64  # of the switch; a vector is cut into as many blocks, so that a run stays short
 BOUND = 4.0  # of a coordinate of a gradient; what is above would be refused
@@ -94,10 +95,10 @@ def which_way_round(**options: Any) -> Panel:
         [
             Choice("cluster", ["simulated", "processes"], "simulated", group="Cluster"),
             Slider("workers", 2, 32, 8, group="Cluster"),
-            Slider("latency", 1.0, 1000.0, 50.0, log=True, unit="µs", group="Cluster"),
-            Slider("bandwidth", 10.0, 5000.0, 1000.0, log=True, unit="MB/s", group="Cluster"),
+            Slider("latency", 1.0, 1000.0, LATENCY, log=True, unit="µs", group="Cluster"),
+            Slider("bandwidth", 10.0, 5000.0, BANDWIDTH, log=True, unit="MB/s", group="Cluster"),
             Slider("racks", 1, 8, 1, group="Cluster"),
-            Slider("uplink", 1, 20, 10, label="uplink slower", unit="×", group="Cluster"),
+            Slider("uplink", 1, 20, UPLINK, label="uplinks", unit="× slower", group="Cluster"),
             Choice("algorithm", [*WAYS, SWITCH], "ring", group="All-reduce"),
             Slider("size", 4, 4096, 1024, log=True, step=4, unit="kB", group="All-reduce"),
         ],
@@ -106,6 +107,7 @@ def which_way_round(**options: Any) -> Panel:
         log=False,
         steps=lambda: STEPS + 1,
         answers=_answers,
+        label=_label,
         **options,
     )
 
@@ -113,7 +115,7 @@ def which_way_round(**options: Any) -> Panel:
 def train_through_switch(
     comm: Comm, problem: Problem, optimiser: Optimiser, *, nbytes: int, **options: Any
 ) -> np.ndarray | None:
-    """data_parallel on all ranks but the last, which is the switch that adds; None on that one."""
+    """What training.switched does, with gradients that are filled up to so many bytes."""
     workers = comm.size - 1
     if comm.rank == workers:
         switch(comm)
@@ -159,6 +161,30 @@ def _network(
         uplink_bandwidth=MB * bandwidth / uplink,
         switch=switched,
     )
+
+
+def _label(
+    cluster: str,
+    workers: int,
+    algorithm: str,
+    size: int,
+    latency: float,
+    bandwidth: float,
+    racks: int,
+    uplink: int,
+) -> str:
+    """The way, and 8 × 64 kB; links and racks where they are not those of the beginning."""
+    way = f"{algorithm}, {workers} × {size:,} kB"
+    if cluster != "simulated":
+        return way
+    racks = min(racks, workers)
+    links = [
+        f", {latency:g} µs" * (latency != LATENCY),
+        f", {bandwidth:g} MB/s" * (bandwidth != BANDWIDTH),
+        f", {racks} racks" * (racks > 1),
+        f", uplinks {uplink} ×" * (racks > 1 and uplink != UPLINK),
+    ]
+    return way + "".join(links)
 
 
 def _block(length: int) -> int:
