@@ -5,8 +5,9 @@ They are found by their signatures, so a new one needs no line here:
 - a program is a function of (comm: Comm, something to learn, ...) whose other parameters are
   keywords, but for an optimiser;
 - an optimiser is a function that returns an Optimiser, a policy of waiting a class of Waiting;
-- a schedule is a function like `constant`, or one that returns such a function; a damping is one
-  like `undamped`, an overflow one like `refuse`;
+- a schedule is a function like `constant`, or one that returns such a function; a batch size is a
+  number, or what a function returns that returns one of the step; a damping is a function like
+  `undamped`, an overflow one like `refuse`;
 - a reducer is `mean`, or averages by an all-reduce of collectives/, which are those in cost.py.
 """
 
@@ -100,6 +101,7 @@ def choices() -> dict[str, Makers]:
     return {
         "optimiser": by_name(that_return(Optimiser)),
         "reducer": by_name([ready(reducers.mean), *_averages()]),
+        "batch_size": by_name(that_return(Callable[[int], int])),
         "schedule": by_name([*_like(schedules.constant), *that_return(Schedule)]),
         "damping": by_name(_like(optimisers.undamped)),
         "overflow": by_name(_like(fixed_point.refuse)),
@@ -123,7 +125,10 @@ def _defined_in(module: ModuleType) -> Iterator[Callable[..., Any]]:
 
 def _typed(function: Callable[..., Any]) -> bool:
     """Whether all that it must have can be typed, or is supplied."""
-    return all(s.reader or not s.required or s.name in SUPPLIED for s in settings_of(function))
+    return all(
+        s.reader or s.name in SUPPLIED or not (s.required or s.several)
+        for s in settings_of(function)
+    )
 
 
 def _like(function: Callable[..., Any]) -> Iterator[Maker]:

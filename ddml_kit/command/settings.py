@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ddml_kit.command.calls import EMPTY, call, complete, find, plain, shown
+from ddml_kit.command.calls import EMPTY, Setting, call, complete, find, plain, shown
 from ddml_kit.command.options import told
 from ddml_kit.command.rooms import SUPPLIED, Program, choices
 from ddml_kit.command.tasks import Task
 from ddml_kit.command.values import PLAIN
 from ddml_kit.training.optimisers import Optimiser
+from ddml_kit.training.schedules import together
 
 # Settings that a program must have, where nothing is said.
 DEFAULTS = {
@@ -26,6 +27,7 @@ DEFAULTS = {
     "sweeps": 20,
 }
 RATES = ("lr", "rate")  # of steps with one sample, as suits the problem
+COMBINED: dict[str, Callable[..., Any]] = {"schedule": together}  # what may be given again
 OPTIMISER = "sgd"
 SEED = "seed"  # a program's own is the cluster's
 
@@ -56,8 +58,10 @@ def add_options(parser: argparse.ArgumentParser, program: Program) -> None:
         default = DEFAULTS.get(name, EMPTY) if setting.required else setting.default
         words = [setting.words] if setting.words else []
         if name in choices():
+            action = "append" if name in COMBINED else "store"
             words.append(_names(name, shown(default)))
-            group.add_argument(flag, metavar="NAME", help="; ".join(words))
+            metavar = f"{setting.reader.metavar}|NAME" if setting.reader else "NAME"
+            group.add_argument(flag, metavar=metavar, action=action, help="; ".join(words))
             continue
         if setting.reader is None or name == SEED:
             continue
@@ -80,7 +84,8 @@ def add_options(parser: argparse.ArgumentParser, program: Program) -> None:
 def _names(name: str, default: str) -> str:
     """What can be asked for here."""
     listed = ", ".join(one.usage(SUPPLIED) for one in choices()[name].values())
-    return f"{listed} ({default})"
+    again = "; more than one multiply" if name in COMBINED else ""
+    return f"{listed} ({default}){again}"
 
 
 def arguments(options: argparse.Namespace, program: Program, task: Task) -> Arguments:
@@ -102,8 +107,10 @@ def arguments(options: argparse.Namespace, program: Program, task: Task) -> Argu
         name = setting.name
         value: Any
         if name in asked and name in choices():
-            kwargs[name] = call(asked[name], choices()[name], name)
-            value = complete(asked[name], choices()[name])
+            texts = asked[name] if name in COMBINED else [asked[name]]
+            made, told = zip(*(_choice(setting, text) for text in texts), strict=True)
+            kwargs[name] = made[0] if len(made) == 1 else COMBINED[name](*made)
+            value = told[0] if len(told) == 1 else list(told)
         elif name in asked:
             value = kwargs[name] = asked[name]
         elif setting.required:
@@ -114,6 +121,18 @@ def arguments(options: argparse.Namespace, program: Program, task: Task) -> Argu
     given = [name for name in about if name in asked]
     total = about.get("steps", about.get("clocks"))
     return Arguments(tuple(args), kwargs, about, given, total)
+
+
+def _choice(setting: Setting, text: str) -> tuple[Any, Any]:
+    """What is asked for by name, or a plain value where that will do; and how it is written."""
+    known = choices()[setting.name]
+    if setting.reader is None or text[:1].isalpha():
+        return call(text, known, setting.name), complete(text, known)
+    try:
+        value = setting.reader.read(text)
+    except ValueError as error:
+        raise ValueError(f"{setting.name} {error}") from None
+    return value, value
 
 
 def _optimiser(text: str, lr: float | None, task: Task) -> Optimiser:

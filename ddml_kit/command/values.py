@@ -12,7 +12,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 YES, NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
@@ -115,5 +115,8 @@ PLAIN: dict[Any, Reader] = {
     str: Reader("text", "TEXT", str),
     type(None): Reader("none", "none", _none),
     Collection[int]: Reader("ranks such as 0-3+7", "RANKS", _ranks),
+    Sequence[int]: Reader(
+        "whole numbers such as 10+20", "N+N...", lambda text: tuple(map(int, text.split("+")))
+    ),
     Mapping[int, float]: Reader("numbers by rank such as 2:3.0+5:1.5", "RANK:NUMBER+...", _by_rank),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,6 +43,8 @@ BY_RANK = Mapping[int, float] | None
         (RANKS, "0-3+7", (0, 1, 2, 3, 7)),
         (RANKS, "5", (5,)),
         (BY_RANK, "2:3+5:1.5", {2: 3.0, 5: 1.5}),
+        (BY_RANK, "2:1e+16", {2: 1e16}),
+        (Sequence[int], "10+20", (10, 20)),
     ],
 )
 def test_text_is_read_by_its_type(hint: Any, text: str, value: Any) -> None:
@@ -65,6 +67,7 @@ def test_text_is_read_by_its_type(hint: Any, text: str, value: Any) -> None:
         (BY_RANK, "2", "must be numbers by rank such as 2:3.0\\+5:1.5 or none, got '2'"),
         (BY_RANK, "2:nan", "must be numbers by rank"),
         (BY_RANK, "2:1+2:3", "must be numbers by rank"),
+        (Sequence[int], "10,20", "must be whole numbers such as 10\\+20, got '10,20'"),
     ],
 )
 def test_other_text_gets_the_rule_and_the_value(hint: Any, text: str, rule: str) -> None:

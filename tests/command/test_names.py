@@ -22,8 +22,12 @@ from ddml_kit.training.topic_model import topic_model
 RANKS = 3  # a worker more than a server, a switch or two racks need
 FIT = {"Logistic": "sparse_logistic:200,100,5", "Corpus": "library_words:fewest=300"}
 NEEDED = {  # settings that a thing can't do without
+    "cosine": "300",
+    "growing": "4,2,after=1+2,samples=10",
     "hierarchical": "2",
     "ssp": "2",
+    "step_decay": "20+50,0.5",
+    "warm_up": "10,0.1",
     "pareto": "1.5",
     "transient": "1,0,1,3",
 }
@@ -97,16 +101,32 @@ def test_an_optimiser_descends(text: str) -> None:
     [
         *(("reducer", text, "data_parallel") for text in askable("reducer")),
         *(("schedule", text, "data_parallel") for text in askable("schedule")),
+        *(("batch_size", text, "data_parallel") for text in askable("batch_size")),
         *(("overflow", text, "switched") for text in askable("overflow")),
         *(("damping", text, "parameter_server") for text in askable("damping")),
         *(("waiting", text, "parameter_server") for text in askable("waiting")),
     ],
 )
 def test_a_program_learns_with_each_of_its_choices(kind: str, text: str, name: str) -> None:
-    value, asked = worth(name, f"--{kind}", text)
+    value, asked = worth(name, f"--{kind.replace('_', '-')}", text)
     assert value < worth(name, *counted(name, 0))[0]
     assert asked.about[kind].split(":")[0] == text.split(":")[0]
     assert asked.given == [kind]
+
+
+def test_schedules_multiply_and_a_batch_size_may_be_a_number_or_a_name() -> None:
+    words = ("--schedule", "warm_up:4,0.5", "--schedule", "step_decay:2,0.5", "--batch-size=5")
+    *_, asked = parsed("data_parallel", *words)
+    factors = [asked.kwargs["schedule"](step) for step in range(6)]
+    assert factors == [0.5, 0.625, 0.375, 0.4375, 0.5, 0.5]
+    assert asked.about["schedule"] == ["warm_up:steps=4,start=0.5", "step_decay:at=2,factor=0.5"]
+    assert asked.kwargs["batch_size"] == asked.about["batch_size"] == 5
+    *_, asked = parsed("data_parallel", "--batch-size", "growing:4,2,1,10")
+    assert [asked.kwargs["batch_size"](step) for step in range(5)] == [4, 4, 4, 8, 8]
+    with pytest.raises(ValueError, match=r"batch_size must be a whole number, got '1\.5'"):
+        parsed("data_parallel", "--batch-size=1.5")
+    with pytest.raises(ValueError, match="there is no batch_size 'large'; there are growing"):
+        parsed("data_parallel", "--batch-size=large")
 
 
 def test_every_policy_of_waiting_can_be_asked_for() -> None:
