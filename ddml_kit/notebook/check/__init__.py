@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddml_kit.notebook.check import lab00, lab01, lab01_lbfgs, lab02, lab03, lab04, lab04_choice
+from ddml_kit.notebook.check import (
+    lab00,
+    lab01,
+    lab01_lbfgs,
+    lab02,
+    lab03,
+    lab04,
+    lab04_choice,
+    lab05,
+)
 from ddml_kit.notebook.check.exercise import Exercise, Verdict
 from ddml_kit.notebook.check.judge import judge
 
@@ -39,6 +48,9 @@ backup_workers = Check(lab03.BACKUP)
 round_a_ring = Check(lab04.ROUND_A_RING)
 halving = Check(lab04.HALVING)
 fastest_way = Check(lab04_choice.FASTEST_WAY)
+scaled_rate = Check(lab05.SCALED_RATE)
+speed_up = Check(lab05.SPEED_UP)
+growing_batch = Check(lab05.GROWING_BATCH)
 
 __all__ = [
     "Check",
@@ -47,13 +59,16 @@ __all__ = [
     "adam_step",
     "backup_workers",
     "fastest_way",
+    "growing_batch",
     "halving",
     "latency_and_bandwidth",
     "lbfgs_direction",
     "one_pass",
     "push_with_momentum",
     "round_a_ring",
+    "scaled_rate",
     "sparse_update",
+    "speed_up",
     "ssp_condition",
     "staleness",
     "total",
