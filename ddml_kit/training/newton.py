@@ -27,14 +27,18 @@ def newton(f: Objective, w: np.ndarray) -> Iterator[Point]:
         yield at
         H = f.hessian(at.w)
         f.work(2 / 3 * len(w) ** 3)
-        try:
-            step = np.linalg.solve(H, at.gradient)
-        except np.linalg.LinAlgError:
-            raise ValueError(
-                "Newton's step needs a Hessian that can be inverted, got one of rank "
-                f"{np.linalg.matrix_rank(H)} for {len(w)} numbers"
-            ) from None
-        at = f.at(at.w - step)
+        at = f.at(at.w - _solved(H, at.gradient))
+
+
+def _solved(H: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """H^-1 g, (dim,)."""
+    try:
+        return np.linalg.solve(H, g)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "Newton's step needs a Hessian that can be inverted, got one of rank "
+            f"{np.linalg.matrix_rank(H)} for {len(g)} numbers"
+        ) from None
 
 
 def damped_newton(f: Objective, w: np.ndarray, *, search: Search = backtracking) -> Iterator[Point]:

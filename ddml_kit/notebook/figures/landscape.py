@@ -15,6 +15,7 @@ from ddml_kit.notebook.units import number_text
 from ddml_kit.problems.surfaces import Map
 
 FAR = 1e9  # beyond all maps, and within what the page can count with
+DIGITS = 4  # after the point, of a place on the map
 LOW, HIGH = "#B9D3E6", "#FFFFFF"  # of the ground: low is blue
 
 
@@ -35,7 +36,7 @@ def landscape(
     caption: where it ran, if not by badge alone. Both axes have one scale, so that a gradient
     stands at right angles on a line.
     """
-    paths = {label: _path(walk) for label, walk in walks.items()}
+    paths = {label: np.round(_path(walk), DIGITS) for label, walk in walks.items()}
     height = plane.height - plane.height.min()
     # Logarithmic, so that lines are seen at the bottom of the valley as well as on its walls.
     ground = np.log10(height + 1e-3 * (height.max() or 1.0))
@@ -75,7 +76,7 @@ def landscape(
         hoverinfo="skip",
     )
     for k, (label, path) in enumerate(paths.items()):
-        seen = np.round(np.clip(path, -FAR, FAR), 4).astype(np.float32)
+        seen = np.clip(path, -FAR, FAR).astype(np.float32)
         look = looks[k] if looks else style.line(k)
         plot.add_scatter(
             x=seen[:, 0],
@@ -117,10 +118,12 @@ def _path(walk: Run | np.ndarray) -> np.ndarray:
 
 def _words(label: str, path: np.ndarray, minima: Sequence[Sequence[float]]) -> str:
     """Where a path begins and ends, and how far that is from a minimum."""
-    begin, end = ("(" + ", ".join(map(number_text, at)) + ")" for at in (path[0], path[-1]))
+    begin, end = ("(" + ", ".join(map(number_text, at + 0.0)) + ")" for at in path[[0, -1]])
     words = f"**{label}**: "
     words += f"at {end}" if len(path) == 1 else f"from {begin} to {end}"
     if len(minima):
-        away = np.linalg.norm(np.asarray(minima) - path[-1], axis=1).min()
-        words += f", {number_text(float(away))} from the {'nearest ' * (len(minima) > 1)}minimum"
+        away = float(np.linalg.norm(np.asarray(minima) - path[-1], axis=1).min())
+        what = f"{'nearest ' * (len(minima) > 1)}minimum"
+        close = away < 2 * 10**-DIGITS
+        words += f", at the {what}" if close else f", {number_text(away)} from the {what}"
     return words + "."
