@@ -35,6 +35,56 @@ ANSWERS = {
             "    return comm.recv(0).value",
         ),
     },
+    "01_one_machine.ipynb": {
+        "one_pass(my_pass)": (
+            "def my_pass(w, x, y, gradient, lr, batch_size):\n"
+            "    for k in range(len(x) // batch_size):\n"
+            "        part = slice(k * batch_size, (k + 1) * batch_size)\n"
+            "        w = w - lr * gradient(w, x[part], y[part])\n"
+            "    return w",
+            "not the expected answer",
+            "def my_pass(w, x, y, gradient, lr, batch_size):\n"
+            "    k = 0\n"
+            "    while k < len(x):\n"
+            "        w = w - lr * gradient(w, x[k : k + batch_size], y[k : k + batch_size])\n"
+            "        k += batch_size\n"
+            "    return w",
+        ),
+        "adam_step(my_adam)": (
+            "def my_adam(w, m, v, gradient, t, lr):\n"
+            "    m[...] = 0.9 * m + 0.1 * gradient\n"
+            "    v[...] = 0.999 * v + 0.001 * gradient**2\n"
+            "    w -= lr * m / (v**0.5 + 1e-8)",
+            "not the expected answer",
+            "def my_adam(w, m, v, gradient, t, lr):\n"
+            "    m[...] = 0.9 * m + 0.1 * gradient\n"
+            "    v[...] = 0.999 * v + 0.001 * gradient**2\n"
+            "    w -= lr * m / (1 - 0.9**t) / ((v / (1 - 0.999**t)) ** 0.5 + 1e-8)",
+        ),
+        "lbfgs_direction(my_direction)": (
+            "import numpy as np\n\n\n"
+            "def my_direction(gradient, steps, changes):\n"
+            "    if not steps:\n"
+            "        return gradient\n"
+            "    identity = np.eye(len(gradient))\n"
+            "    B = identity * (steps[-1] @ changes[-1]) / (changes[-1] @ changes[-1])\n"
+            "    for s, y in zip(steps, changes):\n"
+            "        V = identity - np.outer(y, s) / (s @ y)\n"
+            "        B = V.T @ B @ V + np.outer(s, s) / (s @ y)\n"
+            "    return B @ gradient",
+            "a matrix was made to get there",
+            "def my_direction(gradient, steps, changes):\n"
+            "    q, kept = gradient.copy(), []\n"
+            "    for s, y in list(zip(steps, changes))[::-1]:\n"
+            "        kept.append((s @ q) / (s @ y))\n"
+            "        q = q - kept[-1] * y\n"
+            "    if steps:\n"
+            "        q = q * (steps[-1] @ changes[-1]) / (changes[-1] @ changes[-1])\n"
+            "    for s, y, a in zip(steps, changes, kept[::-1]):\n"
+            "        q = q + (a - (y @ q) / (s @ y)) * s\n"
+            "    return q",
+        ),
+    },
     "02_hogwild.ipynb": {
         "sparse_update(my_update)": (
             "def my_update(w, gradient, lr):\n    w -= lr * gradient.dense(len(w))",
@@ -74,6 +124,68 @@ ANSWERS = {
             "    rounds, n = times.shape\n"
             "    ends = [np.sort(times)[:, n - b - 1].mean() for b in range(n)]\n"
             "    return min(range(n), key=lambda b: (overhead + ends[b]) / (n - b))",
+        ),
+    },
+    "04_all_reduce.ipynb": {
+        "round_a_ring(my_ring)": (
+            "def my_ring(comm, x):\n"
+            "    total = passed = x\n"
+            "    for _ in range(comm.size - 1):\n"
+            "        comm.send(passed, (comm.rank + 1) % comm.size)\n"
+            "        passed = comm.recv((comm.rank - 1) % comm.size).value\n"
+            "        total = total + passed\n"
+            "    return total",
+            "whole vectors travel",
+            "def my_ring(comm, x):\n"
+            "    n, left, right = comm.size, comm.rank - 1, (comm.rank + 1) % comm.size\n"
+            "    chunks = [c.copy() for c in np.array_split(x, n)]\n"
+            "    for s in range(n - 1):\n"
+            "        comm.send(chunks[(comm.rank - s) % n], right)\n"
+            "        chunks[(left - s) % n] += comm.recv(left % n).value\n"
+            "    for s in range(n - 1):\n"
+            "        comm.send(chunks[(right - s) % n], right)\n"
+            "        chunks[(comm.rank - s) % n] = comm.recv(left % n).value\n"
+            "    return np.concatenate(chunks)",
+        ),
+        "halving(my_halving)": (
+            "def my_halving(comm, x):\n"
+            "    distance = 1\n"
+            "    while distance < comm.size:\n"
+            "        comm.send(x, comm.rank ^ distance)\n"
+            "        x = x + comm.recv(comm.rank ^ distance).value\n"
+            "        distance *= 2\n"
+            "    return x[: len(x) // comm.size]",
+            "not the expected answer",
+            "def my_halving(comm, x):\n"
+            "    distance = 1\n"
+            "    while distance < comm.size:\n"
+            "        halves, upper = np.array_split(x, 2), bool(comm.rank & distance)\n"
+            "        comm.send(halves[not upper], comm.rank ^ distance)\n"
+            "        x = halves[upper] + comm.recv(comm.rank ^ distance).value\n"
+            "        distance *= 2\n"
+            "    return x",
+        ),
+        "fastest_way(my_choice)": (
+            "def my_choice(n, nbytes, network):\n    return 'ring'",
+            "ring, which takes 700 µs",
+            "import math\n\n\n"
+            "def my_choice(n, nbytes, network):\n"
+            "    racks, a, b = network.racks, network.latency, network.bandwidth\n"
+            "    far, slow = a, b\n"
+            "    if racks > 1:\n"
+            "        far, slow = a + network.uplink_latency, min(b, network.uplink_bandwidth)\n"
+            "    m, p, rounds = n // racks, 2 ** int(math.log2(n)), math.ceil(math.log2(n))\n"
+            "    beyond = 2 * (far + nbytes / slow) * (p < n)\n"
+            "    times = {\n"
+            "        'master_worker': 2 * (far + (n - 1) * nbytes / slow),\n"
+            "        'tree': 2 * rounds * (far + nbytes / slow),\n"
+            "        'ring': 2 * (n - 1) * (far + nbytes / n / slow),\n"
+            "        'halving_doubling':\n"
+            "            2 * math.log2(p) * far + 2 * (p - 1) / p * nbytes / slow + beyond,\n"
+            "        'hierarchical': 2 * (m - 1) * (a + nbytes / m / b)\n"
+            "            + 2 * (racks - 1) * (far + nbytes / racks / slow),\n"
+            "    }\n"
+            "    return min(times, key=times.get)",
         ),
     },
 }

@@ -10,6 +10,35 @@ pytestmark = pytest.mark.browser
 LABS = Path(__file__).parent.parent.parent / "labs"
 
 
+def test_one_machine(chromium, tmp_path: Path) -> None:
+    with opened(chromium, LABS, "01_one_machine.ipynb", tmp_path) as notebook:
+        notebook.run_all()
+        panel = notebook.dashboard()
+        panel.press("Clear")
+        ends = {}
+        for method in ("descent", "momentum", "Adam", "L-BFGS"):
+            panel.move("method", method)
+            panel.press("Run")
+            panel.wait()
+            ends[method] = panel.answer("to the minimum")
+        assert len(set(ends.values())) == 4
+        panel.place.scroll_into_view_if_needed()
+        notebook.screenshot("one-machine-1100", 1100, 1100)
+        notebook.screenshot("one-machine-800", 800, 1700)
+        panel.press("spirals")
+        panel.wait()
+        assert panel.answer("accuracy") == "100.0%"
+        notebook.screenshot("one-machine-spirals-1100", 1100, 1100)
+        panel.move("steps", "1,024")
+        panel.move("ground", "LeNet")
+        panel.run_and_stop()
+        assert panel.runs()[-1].endswith("(stopped)")
+        panel.move("method", "BFGS")
+        panel.press("Run")
+        panel.wait()
+        assert "19,754 × 19,754" in panel.alert()
+
+
 def test_hogwild(chromium, tmp_path: Path) -> None:
     with opened(chromium, LABS, "02_hogwild.ipynb", tmp_path) as notebook:
         notebook.run_all()
@@ -50,6 +79,40 @@ def test_parameter_server(chromium, tmp_path: Path) -> None:
         notebook.screenshot("parameter-server-800", 800, 1500)
         for name in ("time to 0.3", "mean staleness"):
             assert len({answers[name] for answers in seen.values()}) == 3
+        panel.move("cluster", "processes")
+        panel.move("workers", "2")
+        panel.run_and_stop()
+        assert panel.runs()[-1].endswith("(stopped)")
+
+
+def test_all_reduce(chromium, tmp_path: Path) -> None:
+    with opened(chromium, LABS, "04_all_reduce.ipynb", tmp_path) as notebook:
+        notebook.run_all()
+        figures = notebook.page.locator(".jp-RenderedPlotly .main-svg:first-child")
+        figures.nth(7).wait_for()
+        assert figures.count() == 8
+        panel = notebook.dashboard()
+        panel.press("Clear")
+        seen = {}
+        for algorithm in ("ring", "halving-doubling", "switch"):
+            panel.move("algorithm", algorithm)
+            panel.press("Run")
+            panel.wait()
+            seen[algorithm] = panel.answers()
+        for name in ("an all-reduce", "on paper", "messages in a row"):
+            assert len({answers[name] for answers in seen.values()}) == 3
+        panel.move("algorithm", "ring")
+        panel.move("size", "4 kB")
+        panel.press("Run")
+        panel.wait()
+        assert panel.answer("an all-reduce") == "707 µs"
+        assert panel.runs()[-1] == "ring, 8 × 4 kB"
+        panel.press("one worker more")
+        panel.wait()
+        assert panel.answer("an all-reduce") == "4.24 ms"
+        panel.place.scroll_into_view_if_needed()
+        notebook.screenshot("all-reduce-1100", 1100, 1000)
+        notebook.screenshot("all-reduce-800", 800, 1500)
         panel.move("cluster", "processes")
         panel.move("workers", "2")
         panel.run_and_stop()

@@ -28,7 +28,7 @@ from ddml_kit.training.conjugate_gradient import conjugate_gradient
 from ddml_kit.training.momentum import momentum, nesterov
 from ddml_kit.training.newton import damped_newton, newton
 from ddml_kit.training.objective import Method
-from ddml_kit.training.one_machine import Reached, mini_batch, whole_batch
+from ddml_kit.training.one_machine import mini_batch, whole_batch
 from ddml_kit.training.optimisers import Optimiser, sgd, shampoo
 from ddml_kit.training.quasi_newton import bfgs, lbfgs
 
@@ -117,7 +117,7 @@ def which_way_and_how_far(**options: Any) -> Panel:
         run: Run, curve: Curve, ground: str, condition: float, turned: bool, noise: float
     ) -> dict[str, str]:
         here, result = ground_of(ground, condition, turned, noise), run.results[0]
-        w = result.w if isinstance(result, Reached) else result
+        w = getattr(result, "w", result)
         told = {"loss": f"{curve.value[-1]:.3g}"}
         if here.accuracy is not None:
             told["accuracy"] = f"{here.accuracy(w):.1%}"
