@@ -219,7 +219,7 @@ def shown(value: Any) -> str:
         return f"{value:g}" if float(f"{value:g}") == value else f"{value}"
     if isinstance(value, int | str):
         return f"{value}"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return "+".join(map(str, value))
     if isinstance(value, Mapping):
         return "+".join(f"{key}:{item}" for key, item in value.items())

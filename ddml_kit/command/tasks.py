@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ddml_kit.command.calls import Makers, by_name, maker
+from ddml_kit.command.calls import Makers, by_name, call, maker
 from ddml_kit.problems import (
     Data,
     Logistic,
@@ -57,6 +57,17 @@ def tasks() -> Makers:
         for f in functions
         if inspect.get_annotations(f).get("return") == "Task" and not f.__name__.startswith("_")
     )
+
+
+def figures_of(about: Mapping[str, Any]) -> Figures:
+    """What is said of the models of a saved run, by what it is about; nothing if it doesn't say.
+
+    Raises ValueError for a problem that there is not, OSError where its files are missing.
+    """
+    if "problem" not in about:
+        return {}
+    task: Task = call(about["problem"], tasks(), "problem")
+    return task.figures(about["settings"])
 
 
 def digits(*, model: Model = "mlp", hidden: int = 32) -> Task:

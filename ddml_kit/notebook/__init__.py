@@ -24,6 +24,7 @@ from ddml_kit.notebook.figures import (
 from ddml_kit.notebook.knobs import Choice, Slider, Toggle
 from ddml_kit.notebook.machine import Facts, machine
 from ddml_kit.notebook.panel import Kept, Panel
+from ddml_kit.notebook.saved import show_run
 from ddml_kit.notebook.source import Source, source
 from ddml_kit.notebook.units import count_text, seconds_text, seconds_to
 
@@ -47,6 +48,7 @@ __all__ = [
     "neurons",
     "seconds_text",
     "seconds_to",
+    "show_run",
     "source",
     "tiles",
     "timeline",

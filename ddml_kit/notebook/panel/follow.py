@@ -7,9 +7,11 @@ the time. When it has ended, the rest is: the curve is the same however it was w
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +39,15 @@ class Outcome(NamedTuple):
     curve: Curve
     failure: ClusterError | None
 
+    def about(self, told: Mapping[str, Any]) -> Outcome:
+        """The same, with a run that says what it was."""
+        if self.run is None:
+            return self
+        run = replace(self.run, about=told)
+        if self.failure is not None:
+            self.failure.run = run
+        return self._replace(run=run)
+
 
 def follow(
     running: Running,
@@ -60,8 +71,18 @@ def follow(
     except ClusterError as error:
         run, failure = error.run, error
     if run is not None:
-        _complete(run, evaluate, show, values, times)
+        _complete(run, evaluate, show, values, times, PATIENCE if run.stopped else math.inf)
     return Outcome(run, _curve(values, times), failure)
+
+
+def evaluated(
+    run: Run, evaluate: Callable[[np.ndarray], float], show: Callable[[Glimpse], None]
+) -> Curve:
+    """The curve of a run that ended long ago; calls `show` now and then."""
+    values: dict[int, float] = {}
+    times: dict[int, float] = {}
+    _complete(run, evaluate, show, values, times, math.inf)
+    return _curve(values, times)
 
 
 def _complete(
@@ -70,8 +91,12 @@ def _complete(
     show: Callable[[Glimpse], None],
     values: dict[int, float],
     times: dict[int, float],
+    patience: float,
 ) -> None:
-    """Evaluate the snapshots that the run kept, the last one first, then ever finer."""
+    """Evaluate the snapshots that the run kept, the last one first, then ever finer.
+
+    patience: seconds after which no more are.
+    """
     kept = [s for s in run.snapshots if s.rank == RANK]
     wanted = {s.step for s in kept}
     for step in set(values) - wanted:  # seen on the way, but thinned out since
@@ -85,7 +110,7 @@ def _complete(
         values[kept[k].step] = evaluate(kept[k].w)
         times[kept[k].step] = kept[k].seconds
         now = time.monotonic()
-        if run.stopped and now - began > PATIENCE:
+        if now - began > patience:
             return
         if now - shown >= INTERVAL:
             shown = now

@@ -184,6 +184,12 @@ function render({ model, el }) {
   const run = element("button", { class: "main", onclick: start }, "▶ Run");
   const stop = element("button", { onclick: () => press("stop") }, "■ Stop");
   const clear = element("button", { onclick: () => press("clear") }, "Clear");
+  const file = element("input", {
+    type: "file", accept: ".npz", hidden: true, "aria-hidden": "true", onchange: send,
+  });
+  const open = element("button", {
+    class: "small", onclick: () => file.click(), title: "Put a saved run, an .npz file, beside these",
+  }, "Open …");
   const progress = element("progress", { max: 1, value: 0, "aria-label": "progress of the run" });
   const status = element("div", { class: "status", role: "status" });
   const alert = element("div", { class: "alert", role: "alert", hidden: true });
@@ -195,8 +201,8 @@ function render({ model, el }) {
   const csv = element("button", {
     class: "small", onclick: () => press("csv"), title: "Save the curves of all runs as CSV",
   }, "CSV");
-  const runs = element("section", { "aria-label": "runs kept", hidden: true },
-    element("h4", {}, "Runs", csv), list);
+  const runs = element("section", { "aria-label": "runs kept" },
+    element("h4", {}, "Runs", element("span", { class: "buttons" }, open, csv)), file, list);
   const side = element("div", { class: "side" },
     ...fields,
     element("div", { class: "controls" },
@@ -231,8 +237,18 @@ function render({ model, el }) {
     press("run");
   }
 
+  async function send() {
+    const [chosen] = file.files;
+    if (!chosen) return;
+    const { name, size } = chosen;
+    file.value = ""; // or the same file could not be chosen again
+    const content = size <= spec.largest ? [await chosen.arrayBuffer()] : [];
+    if (content.length) wait();
+    model.send({ press: "open", name, size }, undefined, content);
+  }
+
   function wait() { // until Python, which may be busy with a cell, has taken notice
-    [run, ...presets].forEach((button) => { button.disabled = true; });
+    [run, open, ...presets].forEach((button) => { button.disabled = true; });
     status.textContent = "starting …";
   }
 
@@ -255,7 +271,8 @@ function render({ model, el }) {
     run.disabled = state.busy;
     stop.disabled = !state.busy;
     clear.disabled = state.busy || !state.runs.length;
-    presets.forEach((button) => { button.disabled = state.busy; });
+    [open, ...presets].forEach((button) => { button.disabled = state.busy; });
+    csv.disabled = !state.runs.length;
     if (state.busy && state.progress === null) progress.removeAttribute("value");
     else progress.value = state.progress ?? 0;
     status.textContent = state.status;
@@ -285,7 +302,6 @@ function render({ model, el }) {
   }
 
   function showRuns(all, number) {
-    runs.hidden = !all.length;
     const grown = all.length > list.children.length;
     const refocus = focused();
     list.replaceChildren(...all.map((kept) => element("li", {

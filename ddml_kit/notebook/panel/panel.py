@@ -6,44 +6,23 @@ import dataclasses
 import os
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO
 
 from ddml_kit.cluster.errors import RankFailed
-from ddml_kit.cluster.run import Run, Running
+from ddml_kit.cluster.run import Run
+from ddml_kit.command.options import sentence
 from ddml_kit.notebook.figures import style
 from ddml_kit.notebook.figures.curves import Over
-from ddml_kit.notebook.panel import view
+from ddml_kit.notebook.panel import opened, view
+from ddml_kit.notebook.panel.attempt import Attempt
 from ddml_kit.notebook.panel.follow import Glimpse, Outcome, follow
 from ddml_kit.notebook.panel.front import Front
 from ddml_kit.notebook.panel.plan import Plan
-from ddml_kit.notebook.panel.runs import Kept, Look, to_csv
+from ddml_kit.notebook.panel.runs import Ended, Judged, Kept, Look, to_csv
 from ddml_kit.notebook.units import count_text
-
-
-class Attempt:
-    """A run that was asked for: from its start, which can take a while, to its end."""
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self.settings = settings
-        self._running: Running | None = None
-        self._stopped = False
-        self._lock = threading.Lock()
-
-    def began(self, running: Running) -> None:
-        """The run is under way; if it has been stopped meanwhile, it is told so."""
-        with self._lock:
-            self._running = running
-            if self._stopped:
-                running.stop()
-
-    def stop(self) -> None:
-        """End the run soon, or as soon as it begins; from any thread."""
-        with self._lock:
-            self._stopped = True
-            if self._running is not None:
-                self._running.stop()
 
 
 class Panel:
@@ -87,6 +66,15 @@ class Panel:
     def start(self, **settings: Any) -> None:
         """The same, without waiting for the end."""
         self._work_aside(self._enter(self._turn(settings)))
+
+    def open(self, file: str | os.PathLike, **settings: Any) -> Run:
+        """Put a saved run beside those kept, and return it; a run under way goes on.
+
+        Its model is judged by these settings; by its own, if this dashboard made it; else by the
+        knobs as they stand. Raises ValueError for a file that is no run, for a run that does not
+        fit, and for a setting that no knob takes; OSError if the file can't be read.
+        """
+        return self._open(file, Path(file).name, settings, lambda glimpse: None)
 
     def wait(self) -> None:
         """Wait until the run that was started beside the notebook has ended, if there is one."""
@@ -161,7 +149,7 @@ class Panel:
             attempt.began(running)
             outcome = follow(
                 running, plan.evaluate(settings), lambda glimpse: self._glimpse(glimpse, total)
-            )
+            ).about({"knobs": dict(settings)})
             self._keep(outcome, settings)
             if outcome.failure is not None:
                 raise outcome.failure
@@ -186,6 +174,9 @@ class Panel:
             except Exception:  # it is shown on the page; a thread has nobody to raise it to
                 return
 
+        self._aside(work)
+
+    def _aside(self, work: Callable[[], None]) -> None:
         self._thread = threading.Thread(target=work, name="dashboard", daemon=True)
         self._thread.start()
 
@@ -193,20 +184,76 @@ class Panel:
         run = outcome.run
         if run is None:
             return
-        ended: Literal["", "stopped", "failed"] = ""
+        ended: Ended = ""
         if outcome.failure is not None:
             ended = "failed"
         elif run.stopped:
             ended = "stopped"
         answers = {} if ended else self._plan.read(run, outcome.curve, settings)
-        light, timeline = dataclasses.replace(run, snapshots=()), view.timeline_of(run)
-        models = self._plan.models(run)
+        self._add(Judged(run, outcome.curve, settings, answers, ended))
+
+    def _add(self, one: Judged) -> None:
+        """Keep a run, and look at it."""
+        light, timeline = dataclasses.replace(one.run, snapshots=()), view.timeline_of(one.run)
+        models = self._plan.models(one.run)
         with self._lock:
             self._shown = Kept(
-                light, outcome.curve, settings, answers, self._count, ended, timeline, models
+                *(light, one.curve, one.settings, one.answers, self._count, one.ended),
+                *(timeline, models, one.name),
             )
             self._kept.append(self._shown)
             self._count += 1
+
+    # ------------------------------------------------------------ a run from a file
+
+    def _open(
+        self,
+        file: str | os.PathLike | BinaryIO,
+        name: str,
+        given: Mapping[str, Any],
+        show: Callable[[Glimpse], None],
+    ) -> Run:
+        """Read, evaluate and keep it; what goes wrong is shown, and nothing is lost."""
+        try:
+            page = self.front.settings["values"]
+            found = opened.read(self._plan, file, name, page, given, show)
+            with self._lock:
+                before = list(self._kept), self._count, self._shown
+                try:
+                    self._add(found)
+                    self._alert = None
+                    self._draw()
+                except Exception as error:  # of a figure, which was not made for such a run
+                    self._kept, self._count, self._shown = before
+                    raise opened.misfit(name, found.run, error) from error
+        except Exception as error:
+            with self._lock:
+                self._alert = {"sentence": sentence(error), "details": ""}
+                self._draw()
+            raise
+        return found.run
+
+    def _open_sent(self, name: str, size: int, buffers: Sequence[Any]) -> None:
+        """The same in a thread, for a file that the page has sent, or was too large to be sent."""
+        if not buffers:
+            with self._lock:
+                self._alert = {"sentence": opened.too_large(name, size), "details": ""}
+                self._draw()
+            return
+        self._enter(self.front.settings["values"])
+
+        def work() -> None:
+            try:
+                with suppress(Exception):  # it is shown on the page
+                    file = opened.Sent(name, bytes(buffers[0]))
+                    self._open(file, name, {}, lambda glimpse: self._glimpse(glimpse, None))
+            finally:
+                with self._lock:
+                    self._attempt = None
+                    self.front.live = {}
+                    self._draw()
+
+        self._aside(work)
 
     # ------------------------------------------------------------ what is shown
 
@@ -273,6 +320,9 @@ class Panel:
             self._work_aside(self._enter(settings))
         elif press == "preset" and not busy:
             self.start(**self._plan.presets[message["name"]])
+        elif press == "open" and not busy:
+            self.wait()
+            self._open_sent(message["name"], message["size"], buffers)
         elif press == "csv":
             self.front.send({"csv": self._csv()})
         elif press == "clear" and not busy:

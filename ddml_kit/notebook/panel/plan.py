@@ -96,6 +96,10 @@ class Plan:
         if self.answers is not None:
             told = self._call(self.answers, settings, "answers", 2, run, curve)
             return {name: str(text) for name, text in told.items()}
+        return self.general(run, curve)
+
+    def general(self, run: Run, curve: Curve) -> dict[str, str]:
+        """What can be said of any run, by name."""
         told = {}
         if self.target is not None:
             told[f"time to {self.target:g}"] = seconds_to(curve, self.target)

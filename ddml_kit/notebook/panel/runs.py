@@ -13,6 +13,19 @@ import numpy as np
 
 from ddml_kit.cluster.run import Curve, Run
 
+Ended = Literal["", "stopped", "failed"]  # how a run was cut short
+
+
+class Judged(NamedTuple):
+    """A run, and what `Kept` has of it."""
+
+    run: Run
+    curve: Curve
+    settings: Mapping[str, Any]
+    answers: Mapping[str, str]
+    ended: Ended
+    name: str = ""
+
 
 @dataclass(frozen=True, eq=False)
 class Kept:
@@ -24,6 +37,8 @@ class Kept:
     timeline: the figure of what the workers did, as JSON.
     models: for the picture of a dashboard that has one, the snapshots of rank 0 if they are small,
     else the last of them alone; (dim,) each.
+    name: what a run from elsewhere that was opened is called. Its settings are those by which it
+    was judged; the dashboard's own go by theirs, and have no name.
     """
 
     run: Run
@@ -31,9 +46,10 @@ class Kept:
     settings: Mapping[str, Any]
     answers: Mapping[str, str]
     number: int
-    ended: Literal["", "stopped", "failed"]
+    ended: Ended
     timeline: str
     models: Sequence[np.ndarray] = ()
+    name: str = ""
 
 
 class Look(NamedTuple):
@@ -56,13 +72,17 @@ def unique(labels: Sequence[str]) -> list[str]:
 
 
 def to_csv(runs: Sequence[Kept], labels: Sequence[str], value: str) -> str:
-    """One line a point of a curve: the run's label and settings, step, seconds, value."""
+    """One line a point of a curve: the run's label and settings, step, seconds, value.
+
+    A run from elsewhere has no settings here.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     names = list(runs[0].settings) if runs else []
     writer.writerow(["run", "label", "cluster", *names, "step", "seconds", value])
     for kept, label in zip(runs, labels, strict=True):
-        head = [kept.number + 1, label, kept.run.badge, *kept.settings.values()]
+        settings = [""] * len(names) if kept.name else kept.settings.values()
+        head = [kept.number + 1, label, kept.run.badge, *settings]
         for step, seconds, height in zip(*(c.tolist() for c in kept.curve), strict=True):
             writer.writerow([*head, step, seconds, height])
     return file.getvalue()

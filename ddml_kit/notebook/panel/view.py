@@ -11,6 +11,7 @@ from ddml_kit.cluster.run import Curve, Run
 from ddml_kit.notebook.figures import Figure, curves, style, timeline
 from ddml_kit.notebook.figures.curves import DOTTED, PREDICTION, Over
 from ddml_kit.notebook.knobs import Choice, Knob, Slider
+from ddml_kit.notebook.panel.opened import LARGEST
 from ddml_kit.notebook.panel.plan import Plan
 from ddml_kit.notebook.panel.runs import Kept, Look, unique
 from ddml_kit.notebook.units import Unit, seconds_text, unit_for
@@ -23,12 +24,14 @@ def spec(plan: Plan) -> dict[str, Any]:
         "presets": list(plan.presets),
         "value": plan.value,
         "pictured": plan.pictured,
+        "largest": LARGEST,
     }
 
 
 def labels(plan: Plan, runs: Sequence[Kept]) -> list[str]:
     """What tells the runs apart, in their order; where they ran, if the settings don't say so."""
-    told = plan.labels([kept.settings for kept in runs])
+    own = iter(plan.labels([kept.settings for kept in runs if not kept.name]))
+    told = [kept.name or next(own) for kept in runs]
     places: dict[str, set[str]] = {}
     for label, kept in zip(told, runs, strict=True):
         places.setdefault(label, set()).add(kept.run.badge)
@@ -145,7 +148,8 @@ def state(
     if answers is None:
         answers = (shown.answers or so_far(plan, shown.curve)) if shown else {}
     told = list(answers.items())
-    if told and (said := plan.said(shown.settings if shown else None)):
+    elsewhere = shown is not None and shown.name
+    if told and not elsewhere and (said := plan.said(shown.settings if shown else None)):
         told.insert(1, ("you said", said))
     return {
         "busy": busy,
