@@ -93,6 +93,7 @@ def test_all_reduce(chromium, tmp_path: Path) -> None:
         assert figures.count() == 8
         panel = notebook.dashboard()
         panel.press("Clear")
+        panel.move("workers", "8")
         seen = {}
         for algorithm in ("ring", "halving-doubling", "switch"):
             panel.move("algorithm", algorithm)
