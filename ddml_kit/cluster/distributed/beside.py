@@ -12,14 +12,14 @@ import os
 import pickle
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from ddml_kit.cluster.distributed.reports import Order, Reins
 from ddml_kit.cluster.local.system import MEMFD
-from ddml_kit.cluster.local.worker import Task
+from ddml_kit.cluster.local.worker import Seat, Task
 
 if TYPE_CHECKING:
     from ddml_kit.cluster.distributed.endpoint import TorchEndpoint
@@ -85,32 +85,46 @@ class TorchTask(Task):
 
     MODULES = ("ddml_kit.cluster.distributed.endpoint",)
 
-    def enter(self, rank: int, connection: Connection) -> Callable[..., TorchEndpoint]:
-        """Connects with all other ranks. What it returns makes the endpoint."""
+    def seat(self, rank: int, connection: Connection) -> Seat:
+        return TorchSeat(self.wiring.file, rank, connection)
+
+
+class TorchSeat(Seat):
+    """A rank's place among the others: connections with all of them."""
+
+    def __init__(self, file: File, rank: int, connection: Connection) -> None:
+        self._file, self._rank, self._connection = file, rank, connection
+        self._endpoint: TorchEndpoint | None = None
+
+    def enter(self) -> None:
+        """Connect with all; waits for them."""
         from torch.distributed import FileStore
 
+        from ddml_kit.cluster.distributed.fabric import Fabric, connect
+
+        store = FileStore(self._file.path, self._file.size)
+        group = connect(store, self._rank, self._file.size, LOOPBACK)
+        self._fabric = Fabric(group, self._rank, self._file.size)
+        # orders come through the pipe, and the parent sees who dies
+        self._fabric.listen(lambda source, frame: None, lambda rank: None)
+
+    def endpoint(self, **options: Any) -> TorchEndpoint:
         from ddml_kit.cluster.distributed.endpoint import TorchEndpoint
-        from ddml_kit.cluster.distributed.links import Fabric, connect
 
-        file: File = self.wiring.file
-        store = FileStore(file.path, file.size)
-        fabric = Fabric(connect(store, rank, file.size, LOOPBACK), rank, file.size)
+        self._endpoint = TorchEndpoint(self._fabric, **options)
+        threading.Thread(target=self._obey, args=(self._endpoint,), daemon=True).start()
+        return self._endpoint
 
-        def make(**options: Any) -> TorchEndpoint:
-            endpoint = TorchEndpoint(fabric, **options)
-            threading.Thread(target=_obey, args=(connection, endpoint), daemon=True).start()
-            return endpoint
+    def finish(self) -> None:
+        """The others are told by `leave`."""
 
-        return make
+    def leave(self, how: str) -> None:
+        """Go when all others' programs are over, too."""
+        if self._endpoint is not None:  # else the end of the process tells them
+            self._endpoint.leave(how)
+            self._fabric.close()
 
-    def finish(self, rank: int) -> None:
-        """Nobody takes the end of this process for a death: the others are told by `leave`."""
-
-    def leave(self, endpoint: TorchEndpoint, how: str) -> None:
-        endpoint.leave(how)
-
-
-def _obey(connection: Connection, endpoint: TorchEndpoint) -> None:
-    with contextlib.suppress(OSError, EOFError):
-        while True:
-            endpoint.obey(pickle.loads(connection.recv_bytes()))
+    def _obey(self, endpoint: TorchEndpoint) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            while True:
+                endpoint.obey(pickle.loads(self._connection.recv_bytes()))

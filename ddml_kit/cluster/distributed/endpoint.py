@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ddml_kit.cluster.distributed import collectives
-from ddml_kit.cluster.distributed.links import Fabric, Frame
+from ddml_kit.cluster.distributed.fabric import Fabric
 from ddml_kit.cluster.distributed.locks import RankLock
 from ddml_kit.cluster.distributed.post import Post
 from ddml_kit.cluster.distributed.reports import Order, Report
@@ -39,8 +39,7 @@ class TorchEndpoint(RealEndpoint):
     """One a process.
 
     started: time.monotonic() of this process at the start of the run. emit: gets reports, too.
-    control: gets frames between ranks and watcher. lost: is told when the connection with a rank
-    breaks.
+    over: is told of a rank that says its program is over.
     """
 
     def __init__(
@@ -52,8 +51,7 @@ class TorchEndpoint(RealEndpoint):
         paced: bool,
         started: float,
         emit: Callable[[Metric | Snapshot | Report], None],
-        control: Callable[[int, Frame], None] = lambda source, frame: None,
-        lost: Callable[[int], None] = lambda rank: None,
+        over: Callable[[int], None] = lambda rank: None,
     ) -> None:
         super().__init__(
             fabric.rank,
@@ -64,7 +62,7 @@ class TorchEndpoint(RealEndpoint):
             started=started,
             emit=emit,
         )
-        self._post = Post(fabric, self._strand, emit, control, lost)
+        self._post = Post(fabric, self._strand, emit, over)
         self._waiter = self._post.waiter
         self._locks: Counter[int] = Counter()  # made, by context
 
@@ -73,7 +71,7 @@ class TorchEndpoint(RealEndpoint):
         self._post.obey(order)
 
     def leave(self, how: str) -> None:
-        """The end has been reported: wait until all others' programs are over, and let go of them.
+        """The end has been reported: wait until all others' programs are over, too.
 
         how: "returned", "failed" or "stopped".
         """

@@ -22,10 +22,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, NamedTuple
-
-from torch.distributed import ProcessGroupGloo, Store
 
 from ddml_kit.cluster.distributed.pieces import Piece, Pieces
 from ddml_kit.cluster.local.encoding import KEEP, Encoded, encode, read, room, write
@@ -34,7 +31,6 @@ FRAME = 1 << 16  # bytes of a frame that travels as one message
 AHEAD = 4  # receives that are asked for beforehand
 LOOSE, MANY = 1 << 20, 32  # bytes, and frames, after which what has been sent is looked after
 FRAMES, BODIES = 1, 2  # tags of gloo's
-EVER = timedelta(days=3650)
 HEAD = struct.Struct("<8q")  # kind, context, tag, code, bytes, booked, room, length of the text
 TEXT = 256  # bytes of a text at most
 MESSAGE, CALL, ASK, LOCK, CONTROL, LAST, GOODBYE = range(7)
@@ -57,21 +53,6 @@ class Frame(NamedTuple):
     memory: Any
     offset: int
     piece: Piece | None  # whose memory it is, if that is to be used again
-
-
-def connect(store: Store, rank: int, size: int, address: str | None = None) -> Any:
-    """Connections among all ranks; waits for them.
-
-    address: of this host, at which the others find it. None: what GLOO_SOCKET_IFNAME or the
-    host's name says.
-    """
-    gloo: Any = ProcessGroupGloo  # of which torch's stubs know little
-    if address is None:
-        return gloo(store, rank, size, EVER)
-    options = gloo._Options()
-    options._timeout = EVER
-    options._devices = [gloo.create_device(hostname=address)]
-    return gloo(store, rank, size, options)
 
 
 def value(frame: Frame, pieces: Pieces) -> Any:
@@ -244,29 +225,6 @@ class Link:
         if self._keeper is not None:
             self._much.release()
             self._keeper.join()
-
-
-class Fabric:
-    """All links of a rank."""
-
-    def __init__(self, group: Any, rank: int, size: int) -> None:
-        self.rank, self.size, self.pieces = rank, size, Pieces(size)
-        self.links = {peer: Link(group, peer, self.pieces) for peer in range(size) if peer != rank}
-
-    def begin(
-        self, deliver: Callable[[int, Frame], None], ended: Callable[[int, bool], None]
-    ) -> None:
-        """Hand on what arrives, from now on; see `Link.begin`."""
-        for link in self.links.values():
-            link.begin(deliver, ended)
-
-    def close(self) -> None:
-        """Say good-bye to all, and wait until all have, or are gone."""
-        for link in self.links.values():
-            link.send(GOODBYE, 0, 0)
-        for link in self.links.values():
-            link.close()
-        self.links.clear()
 
 
 def _padded(nbytes: int) -> int:

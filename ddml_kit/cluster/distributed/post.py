@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ddml_kit.cluster.distributed.fabric import Fabric
 from ddml_kit.cluster.distributed.inbox import Inbox
 from ddml_kit.cluster.distributed.links import (
     ASK,
     CALL,
-    CONTROL,
     LAST,
     LOCK,
     MESSAGE,
     NOTHING,
-    Fabric,
     Frame,
     to_self,
     value,
@@ -36,8 +35,7 @@ from ddml_kit.cluster.local.waiting import Strand
 class Post:
     """One a rank. Methods whose names end in `_locked` are for those who have the lock.
 
-    emit: takes reports to the watcher. control: gets frames between rank and watcher, in their
-    link's thread. lost: is told when the connection with a rank breaks.
+    emit: takes reports to the watcher. over: is told of a rank that says its program is over.
     """
 
     def __init__(
@@ -45,12 +43,11 @@ class Post:
         fabric: Fabric,
         strand: Strand,
         emit: Callable[[Report], None],
-        control: Callable[[int, Frame], None],
-        lost: Callable[[int], None],
+        over: Callable[[int], None],
     ) -> None:
         self.rank, self.size = fabric.rank, fabric.size
-        self._fabric, self._links, self._pieces = fabric, fabric.links, fabric.pieces
-        self._emit, self._control, self._lost = emit, control, lost
+        self._links, self._pieces = fabric.links, fabric.pieces
+        self._emit, self._over = emit, over
         self.waiter = Waiter(strand, self._report)
         self.changed = self.waiter.changed
         self.inbox = Inbox()
@@ -88,9 +85,6 @@ class Post:
 
     def _deliver(self, source: int, frame: Frame) -> None:
         kind = frame.kind
-        if kind == CONTROL:
-            self._control(source, frame)
-            return
         with self.changed:
             self._received[source] += 1
             if kind == MESSAGE:
@@ -103,6 +97,8 @@ class Post:
             else:
                 self._hear_call(source, frame)
             self.changed.notify_all()
+        if kind == LAST:
+            self._over(source)
 
     def _tell_of_lock(self, to: int, number: int, what: int, rank: int) -> None:
         self.say_locked(to, LOCK, number, what, str(rank).encode())
@@ -154,12 +150,10 @@ class Post:
         if rank in self._dead:
             self.locks.bury(rank)
 
-    def _link_ended(self, peer: int, broken: bool) -> None:
+    def _link_ended(self, peer: int) -> None:
         with self.changed:
             self._close(peer)
             self.changed.notify_all()
-        if broken:
-            self._lost(peer)
 
     def obey(self, order: Order) -> None:
         """What the watcher wants; from any thread."""
@@ -192,4 +186,3 @@ class Post:
                 if not self.changed.wait(PATIENCE):
                     self._report(says)
                     self.changed.wait()
-        self._fabric.close()

@@ -58,10 +58,11 @@ class Books:
             self._more.notify()
 
     def fail(self, failure: RankFailed, cause: BaseException | None) -> None:
-        failure.__cause__ = cause
-        if failure.worker_traceback:
-            failure.add_note(f"In the worker:\n{failure.worker_traceback}")
-        self.failures[failure.rank] = failure
+        self.failures[failure.rank] = explained(failure, cause)
+
+    def has_returned(self, rank: int) -> bool:
+        """Whether its program came to its end, and the result to the parent."""
+        return rank in self.ends and self.ends[rank].how == "returned"
 
     def run(self, *, badge: Badge, seed: int, stopped: bool) -> Run:
         """All of it, once every process has ended."""
@@ -70,7 +71,7 @@ class Books:
             failure.seconds or 0.0 for failure in self.failures.values()
         ]
         events = [end.events for end in ends if end]
-        returned = [end is not None and end.how == "returned" for end in ends]
+        returned = [self.has_returned(rank) for rank in range(self._size)]
         return Run(
             badge=badge,
             size=self._size,
@@ -83,3 +84,11 @@ class Books:
             failures=dict(sorted(self.failures.items())),
             stopped=stopped and not all(returned),
         )
+
+
+def explained(failure: RankFailed, cause: BaseException | None) -> RankFailed:
+    """The same, with what is known of it besides."""
+    failure.__cause__ = cause
+    if failure.worker_traceback:
+        failure.add_note(f"In the worker:\n{failure.worker_traceback}")
+    return failure

@@ -10,6 +10,7 @@ from typing import Any
 
 NOT_STARTED = 1000  # as an exit code, with the number of the system's error added
 SERVER_DIED = 999
+LOST = 998  # nothing is known of it but that its connections have broken
 
 
 class Crew(ABC):
@@ -40,6 +41,8 @@ def why(code: int) -> str:
     """The end of a worker that had not finished, in words that follow "rank 3 failed: "."""
     if code == SERVER_DIED:
         return "the server that workers are forked from was killed, and its workers with it"
+    if code == LOST:
+        return "its process died, or its connection broke"
     if code > NOT_STARTED:
         return f"its process could not be started: {os.strerror(code - NOT_STARTED)}"
     if code >= 0:

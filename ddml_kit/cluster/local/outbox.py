@@ -60,18 +60,12 @@ class Outbox:
 
         Raises what pickling raises, before anything is sent.
         """
-        buffers: list[pickle.PickleBuffer] = []
-        try:
-            pickled = pickle.dumps(message, 5, buffer_callback=buffers.append)
-        except Exception:  # a class or function of a notebook's cell travels by value
-            buffers.clear()
-            pickled = cloudpickle.dumps(message, 5, buffer_callback=buffers.append)
-        parts = [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
+        parts = parts_of(message)
         sizes = [part.nbytes for part in parts]
         if sum(sizes) <= INLINE or not MEMFD:
-            message = b"".join([_head(len(sizes), sizes), *parts])
+            whole = joined(parts)
             with self._lock:
-                self._connection.send_bytes(message)
+                self._connection.send_bytes(whole)
             return
         memory = write_memory(parts)
         try:
@@ -83,6 +77,23 @@ class Outbox:
             os.close(memory)
 
 
+def parts_of(message: Any) -> list[memoryview]:
+    """A message's pickle, and the bytes of the arrays in it. Raises what pickling raises."""
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        pickled = pickle.dumps(message, 5, buffer_callback=buffers.append)
+    except Exception:  # a class or function of a notebook's cell travels by value
+        buffers.clear()
+        pickled = cloudpickle.dumps(message, 5, buffer_callback=buffers.append)
+    return [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
+
+
+def joined(parts: Sequence[memoryview]) -> bytes:
+    """A message as one piece; `take_joined` reads it."""
+    sizes = [part.nbytes for part in parts]
+    return b"".join([_head(len(sizes), sizes), *parts])
+
+
 def take(connection: Connection) -> Any:
     """The next message of a worker; waits for it. Raises EOFError when there will be none.
 
@@ -91,16 +102,22 @@ def take(connection: Connection) -> Any:
     try:
         data = memoryview(connection.recv_bytes())
         [count] = WORD.unpack_from(data)
-        body = WORD.size * (1 + abs(count))
-        sizes = data[WORD.size : body].cast("q")
-        parts: Sequence[Any]
+        parts = None
         if count < 0:
+            sizes = data[WORD.size : WORD.size * (1 - count)].cast("q")
             parts = _receive_memory(connection, sizes)
-        else:
-            bounds = accumulate(sizes, initial=body)
-            parts = [bytearray(data[a:b]) for a, b in pairwise(bounds)]
     except OSError as error:  # the worker's end broke off
         raise EOFError from error
+    return take_joined(data) if parts is None else pickle.loads(parts[0], buffers=parts[1:])
+
+
+def take_joined(data: bytes | memoryview) -> Any:
+    """A message that came as one piece."""
+    data = memoryview(data)
+    [count] = WORD.unpack_from(data)
+    body = WORD.size * (1 + count)
+    bounds = accumulate(data[WORD.size : body].cast("q"), initial=body)
+    parts = [bytearray(data[a:b]) for a, b in pairwise(bounds)]
     return pickle.loads(parts[0], buffers=parts[1:])
 
 

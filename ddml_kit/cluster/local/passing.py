@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import count
 from time import monotonic
 from typing import Any
 
@@ -50,6 +52,7 @@ class RealEndpoint(Endpoint):
         self._strand = Strand()
         self._strand.mark = started
         self._begun: list[Started] = []
+        self._beginning = threading.Lock()
         self._thinning = Thinning(size)
         self._last_snapshot = -math.inf
 
@@ -59,9 +62,14 @@ class RealEndpoint(Endpoint):
 
     def start(self, f: Callable[..., Any], *args: Any) -> Pending:
         self._waiter.check()
-        number = len(self._begun) + 1
-        self._begun.append(Started(number, self._strand, self._waiter, f, *args))
-        return self._begun[-1]
+        with self._beginning:
+            # One that has been waited for is forgotten: it would keep what it returned.
+            self._begun = [strand for strand in self._begun if not strand.seen]
+            taken = {strand.number for strand in self._begun}
+            number = next(number for number in count(1) if number not in taken)
+            strand = Started(number, self._strand, self._waiter, f, *args)
+            self._begun.append(strand)
+        return strand
 
     def unseen_error(self) -> BaseException | None:
         """What a strand has raised for which nobody has waited."""

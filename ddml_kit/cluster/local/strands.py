@@ -32,23 +32,23 @@ class Waits(Protocol):
 
 
 class Started(Pending):
-    """A function that runs in a thread of its own."""
+    """A function that runs in a thread of its own. seen: somebody has waited for its end."""
 
     def __init__(
         self, number: int, strand: Strand, waiter: Waits, f: Callable[..., Any], *args: Any
     ) -> None:
-        self._number, self._strand, self._waiter = number, strand, waiter
+        self.number, self._strand, self._waiter = number, strand, waiter
         self._f, self._args = f, args
         self._done = False
         self._value: Any = None
         self._error: BaseException | None = None
-        self._seen = False
+        self.seen = False
         waiter.begin()
         # a daemon: a strand that nobody waits for must not keep the process alive
         threading.Thread(target=self._run, name=f"strand {number}", daemon=True).start()
 
     def _run(self) -> None:
-        self._strand.number = self._number
+        self._strand.number = self.number
         self._strand.touch()
         try:
             self._value = self._f(*self._args)
@@ -60,12 +60,12 @@ class Started(Pending):
 
     def wait(self) -> Any:
         """What the strand returned, once it has; raises what it raised."""
-        self._waiter.sleep(lambda: self._done, lambda: f"its strand {self._number}")
-        self._seen = True
+        self._waiter.sleep(lambda: self._done, lambda: f"its strand {self.number}")
+        self.seen = True
         if self._error is not None:
             raise self._error
         return self._value
 
     def unseen_error(self) -> BaseException | None:
         """What it has raised, if nobody has waited for it."""
-        return None if self._seen else self._error
+        return None if self.seen else self._error

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -27,6 +27,7 @@ from ddml_kit.cluster.local.endpoint import LocalEndpoint
 from ddml_kit.cluster.local.freight import Freight
 from ddml_kit.cluster.local.guards import LOADING, compute_with_one_thread, kill_self
 from ddml_kit.cluster.local.outbox import End, Outbox, Ready, Value
+from ddml_kit.cluster.local.passing import RealEndpoint
 from ddml_kit.cluster.seeding import seed_globals
 from ddml_kit.cluster.shipping import unpack
 
@@ -47,16 +48,44 @@ class Task:
 
     MODULES: ClassVar[Sequence[str]] = ()  # that workers need, and a fork server loads once for all
 
-    def enter(self, rank: int, connection: Connection) -> Callable[..., Any]:
-        """What makes this rank's endpoint, once the run starts; called in the worker."""
-        return partial(LocalEndpoint, self.wiring, rank)
+    def seat(self, rank: int, connection: Connection) -> Seat:
+        """This rank's place among the others; made in the worker."""
+        return Seat(self.wiring, rank)
 
-    def finish(self, rank: int) -> None:
+
+class Seat:
+    """A rank's place among the others, from before the start until after the end: shared memory."""
+
+    def __init__(self, wiring: Any, rank: int) -> None:
+        self._wiring, self._rank = wiring, rank
+
+    def enter(self) -> None:
+        """Come together with the others, before the program is there."""
+
+    def endpoint(self, **options: Any) -> RealEndpoint:
+        """The rank's end, now that the run starts."""
+        return LocalEndpoint(self._wiring, self._rank, **options)
+
+    def settle(self) -> None:
+        """The program is over; what is left to do must not be interrupted.
+
+        The parent kills a rank that takes too long.
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def finish(self) -> None:
         """The program has returned: the end of the process will be no death."""
-        self.wiring.mark_finished(rank)
+        self._wiring.mark_finished(self._rank)
 
-    def leave(self, endpoint: Any, how: str) -> None:
-        """The end has been reported. Others find all that they need in the memory."""
+    def leave(self, how: str) -> None:
+        """The end has been reported. Others find all that they need in the memory.
+
+        how: "returned", "failed" or "stopped".
+        """
+
+    def crash(self) -> None:
+        """The rank dies, at once."""
+        kill_self()
 
 
 def work(rank: int, task: Task, connection: Connection) -> None:
@@ -66,17 +95,22 @@ def work(rank: int, task: Task, connection: Connection) -> None:
     compute_with_one_thread()
     seed_globals(task.seed, rank)
     linecache.cache.update(task.sources)
-    outbox = Outbox(connection)
-    clock, endpoint = _Clock(), None
+    perform(rank, task, connection, Outbox(connection))
+
+
+def perform(rank: int, task: Task, connection: Connection, outbox: Outbox) -> None:
+    """Run the program as `rank`, in a process that is ready for it."""
+    seat = task.seat(rank, connection)
+    clock, endpoint, over = _Clock(), None, threading.Event()
     try:
+        seat.enter()
         loading = LOADING.set(True)
-        enter = task.enter(rank, connection)
         program, args, kwargs = unpack(task.freight.unpack())
         LOADING.reset(loading)
         slowdowns = pickle.loads(task.slowdowns)
         outbox.put(Ready())
         clock.start(connection.recv_bytes())
-        endpoint = enter(
+        endpoint = seat.endpoint(
             seed=task.seed,
             slowdowns=slowdowns,
             paced=task.paced,
@@ -85,28 +119,27 @@ def work(rank: int, task: Task, connection: Connection) -> None:
         )
         if rank in task.crashes:
             after = clock.started + task.crashes[rank]
-            threading.Thread(
-                target=_crash, args=(after, clock, endpoint, outbox), daemon=True
-            ).start()
+            crash = partial(_crash, after, over, clock, endpoint, outbox, seat)
+            threading.Thread(target=crash, daemon=True).start()
         result = program(Comm(endpoint), *args, **kwargs)
         if (error := endpoint.unseen_error()) is not None:
             raise error
-        _be_left_alone()
+        seat.settle()
         end = End("returned", clock.now(), _events(endpoint))
-        task.finish(rank)
+        seat.finish()
         _deliver(outbox, result, end)
     except Stopped:
-        _be_left_alone()
+        seat.settle()
         end = End("stopped", clock.now(), _events(endpoint))
         outbox.put(end)
     except BaseException as error:
-        _be_left_alone()
+        seat.settle()
         end = End("failed", clock.now(), _events(endpoint), reason(error), _traceback(error))
         with contextlib.suppress(Exception):
             outbox.put(Value(error))
         outbox.put(end)
-    if endpoint is not None:
-        task.leave(endpoint, end.how)
+    over.set()
+    seat.leave(end.how)
 
 
 def by_lines(descriptor: int) -> TextIO:
@@ -147,7 +180,7 @@ def _deliver(outbox: Outbox, result: Any, end: End) -> None:
     outbox.put(end)
 
 
-def _events(endpoint: Any) -> np.ndarray:
+def _events(endpoint: RealEndpoint | None) -> np.ndarray:
     return np.frombuffer(b"" if endpoint is None else endpoint.recorder.tobytes(), np.uint8)
 
 
@@ -158,11 +191,19 @@ def _traceback(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _crash(after: float, clock: _Clock, endpoint: Any, outbox: Outbox) -> None:
-    """A death as sudden as a power cut, but its trace is saved."""
-    threading.Event().wait(max(0.0, after - time.monotonic()))
+def _crash(
+    after: float,
+    over: threading.Event,
+    clock: _Clock,
+    endpoint: RealEndpoint,
+    outbox: Outbox,
+    seat: Seat,
+) -> None:
+    """A death as sudden as a power cut, but its trace is saved; none if all is over before."""
+    if over.wait(max(0.0, after - time.monotonic())):
+        return
     outbox.put(End("crashed", clock.now(), _events(endpoint)))
-    kill_self()
+    seat.crash()
 
 
 def _flush() -> None:
@@ -173,8 +214,3 @@ def _flush() -> None:
 
 def _stop(signum: int, frame: object) -> None:
     raise Stopped
-
-
-def _be_left_alone() -> None:
-    """What is left to do must not be interrupted; the parent kills a rank that takes too long."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
