@@ -41,8 +41,10 @@ def overlapped(
 
     bucket_bytes: a bucket is full when it has so many or more. overlap: False to wait with all
     buckets until the last gradient is there. reducer: one is made for each bucket. The others: as
-    in `data_parallel`.
+    in `data_parallel`. Raises ValueError unless bucket_bytes > 0.
     """
+    if not bucket_bytes > 0:
+        raise ValueError(f"bucket_bytes must be more than 0, got {bucket_bytes}")
     w = problem.initial(seed=0)
     step, mean_gradient = optimiser(w), np.empty_like(w)
     reduces: list[Reduce] = []

@@ -196,9 +196,37 @@ def test_seconds_are_a_fixed_figure_of_the_size(problem: Problem) -> None:
     assert problem.seconds(six) == pytest.approx(2 * problem.seconds(three))
 
 
+def test_a_batch_may_follow_the_step(problem: Problem) -> None:
+    def growing(step: int) -> int:
+        return 1 + step
+
+    for rng in (None, 0):
+        order = [None if rng is None else np.random.default_rng(rng) for _ in range(2)]
+        batches = list(problem.batches(order[0], growing, 9))
+        assert [len(batch) for batch in batches] == [1, 2, 3, 4, 5, 6, 2, 8, 9]  # 23 are a pass
+        one_by_one = itertools.chain.from_iterable(
+            batch.y for batch in problem.batches(order[1], 1, 40)
+        )
+        together = itertools.chain.from_iterable(batch.y for batch in batches)
+        np.testing.assert_array_equal(list(together), list(one_by_one))
+
+
+def test_a_gradient_is_one_piece_unless_it_comes_in_parts(problem: Problem) -> None:
+    w, batch = somewhere(problem), whole(problem)
+    pieces = list(problem.pieces(w, batch))
+    assert len(pieces) == (2 if isinstance(problem, TorchModule) else 1)
+    together = np.concatenate([piece.gradient for piece in reversed(pieces)])
+    np.testing.assert_array_equal(
+        together, full(problem.gradient(w, batch), problem.dim), strict=True
+    )
+    assert sum(piece.seconds for piece in pieces) == pytest.approx(problem.seconds(batch))
+
+
 def test_batches_refuse_what_is_no_size(problem: Problem) -> None:
     with pytest.raises(ValueError, match="batch_size must be 1 or more, got 0"):
         problem.batches(None, 0, 1)
+    with pytest.raises(ValueError, match="batch_size must be 1 or more, got 0 at step 2"):
+        list(problem.batches(None, lambda step: 2 - step, 3))
     with pytest.raises(ValueError, match="steps must be 0 or more, got -1"):
         problem.batches(None, 1, -1)
     assert list(problem.batches(None, 1, 0)) == []
