@@ -107,10 +107,13 @@ def test_what_runs_beside_the_program_is_a_thin_line() -> None:
     recorder.add(COMPUTE, 0, 0.2, 0.4, strand=1)
     recorder.add(SEND, 0, 0.5, 0.6, strand=1)
     figure = timeline(run_of(recorder, 1, 1.0))
-    bars = figure.plot.data[0]
     assert figure.words.endswith("Beside that, what they had started communicated 10% of the time.")
-    assert bars.width[0] == pytest.approx(0.8)
-    assert bars.width[1] == pytest.approx(0.2)
+    program, *lines_above = figure.plot.data  # drawn last, so that they lie on top
+    assert (program.name, program.width) == ("compute", 0.8)
+    assert [(t.name, t.width, t.showlegend) for t in lines_above] == [
+        ("compute", 0.2, False),
+        ("communicate", 0.2, None),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -75,25 +75,27 @@ def _bars(part: Intervals, ranks: Sequence[int], unit: Unit) -> list[go.Bar]:
     row = np.zeros(max(ranks) + 1, np.int64)
     row[list(ranks)] = np.arange(len(ranks))
     thick = 0.8 if len(ranks) <= 32 else 1.0
-    traces = []
-    for index, name in enumerate(ACTIVITIES):
-        chosen = part.where(part.activity == index)
-        if not len(chosen.rank):
-            continue
-        beside = chosen.strand > 0
-        traces.append(
-            go.Bar(
-                name="wait for lock" if name == "lock" else name,
-                orientation="h",
-                y=row[chosen.rank].astype(np.int16),
-                base=(chosen.start * unit.scale).astype(np.float32),
-                x=((chosen.stop - chosen.start) * unit.scale).astype(np.float32),
-                width=np.where(beside, 0.2, thick).astype(np.float32) if beside.any() else thick,
-                offset=np.where(beside, -0.5, -thick / 2) if beside.any() else -thick / 2,
-                marker={"color": style.ACTIVITY_COLOURS[name], "line": {"width": 0}},
-                hovertemplate=f"{name} %{{base:.4g}} to %{{x:.4g}} {unit.sign}<extra></extra>",
+    traces: list[go.Bar] = []
+    for beside in (False, True):  # the lines last, so that they lie on top
+        for index, name in enumerate(ACTIVITIES):
+            chosen = part.where((part.activity == index) & ((part.strand > 0) == beside))
+            if not len(chosen.rank):
+                continue
+            label = "wait for lock" if name == "lock" else name
+            traces.append(
+                go.Bar(
+                    name=label,
+                    showlegend=False if label in {trace.name for trace in traces} else None,
+                    orientation="h",
+                    y=row[chosen.rank].astype(np.int16),
+                    base=(chosen.start * unit.scale).astype(np.float32),
+                    x=((chosen.stop - chosen.start) * unit.scale).astype(np.float32),
+                    width=0.2 if beside else thick,
+                    offset=-0.5 if beside else -thick / 2,
+                    marker={"color": style.ACTIVITY_COLOURS[name], "line": {"width": 0}},
+                    hovertemplate=f"{name} %{{base:.4g}} to %{{x:.4g}} {unit.sign}<extra></extra>",
+                )
             )
-        )
     return traces
 
 
