@@ -63,7 +63,8 @@ class LaunchedRun(Running):
     """On rank 0 the whole run; on the others, points are rank 0's to see, and the rest is the same.
 
     While it goes on, SIGTERM, with which torchrun ends its processes, stops it and then raises
-    SystemExit, if nobody else wants that signal.
+    SystemExit, if nobody else wants that signal. If a rank has failed, which is why torchrun ends
+    them, that is raised.
     """
 
     def __init__(self, member: Member) -> None:
@@ -112,14 +113,19 @@ class LaunchedRun(Running):
 
     @contextmanager
     def _ending_when_interrupted(self) -> Iterator[None]:
+        ending: BaseException | None = None
         try:
             yield
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit) as error:
+            ending = error
+        if ending is not None:
             self._member.stop()
             while not self._member.join(BREATH):
                 pass
             self._restore()
-            raise
+            if isinstance(ending, SystemExit):
+                self.result()
+            raise ending
 
     def _restore(self) -> None:
         if self._handler is not None:

@@ -1,9 +1,13 @@
 """What goes between this rank and each other one: frames, in order, over torch.distributed's gloo.
 
 A frame is a head of eight words, a text, and a value as encoding.py writes it. Up to FRAME bytes
-it is one message of gloo's; the value of a longer one is a second message, which goes straight
-into memory that is exactly as long. gloo moves bytes only once the receiver has asked for them, so
-some receives are asked for beforehand, and the next frame need not wait for the one before.
+it is one message of gloo's. Of a longer one, head and text are a message, the first FRAME bytes of
+the value another, and the rest a third, which goes straight into memory that is exactly as long.
+
+gloo moves bytes only once the receiver has said that it is ready for them. So some receives are
+asked for beforehand: the next frame need not wait for the one before, and while the first bytes
+of a long value travel, the receiver, who knows from the head how long it is, asks for the rest.
+Without them the link would be idle for a trip there and back, and on a busy network a long one.
 
 What gloo does, as tried with torch 2.13 (its documentation says little of it):
 - `send` copies nothing, never blocks, and forgets what is not on its way yet if its `Work` is let
@@ -83,16 +87,20 @@ def to_self(
 class Link:
     """The connection with one peer; its thread hands on what comes until the peer's good-bye."""
 
-    def __init__(self, group: Any, peer: int, pieces: Pieces) -> None:
+    def __init__(self, out: Any, into: Any, peer: int, pieces: Pieces) -> None:
+        """out, into: gloo's groups, for what is sent and what is received."""
         self.peer = peer
-        self._group, self._pieces = group, pieces
+        self._out, self._into, self._pieces = out, into, pieces
         self._sending = threading.Lock()
         self._broken = False
-        self._sent: deque[tuple[Any, Piece]] = deque()  # which gloo may not be through with
+        # What gloo may not be through with, and the memory that is free once it is.
+        self._sent: deque[tuple[Any, Piece | None]] = deque()
         self._loose = 0  # bytes of these
         self._much = threading.Semaphore(0)
         self._keeper: threading.Thread | None = None
-        self._receives = [self._ask() for _ in range(AHEAD)]
+        self._receives: deque[tuple[Any, Piece]] = deque()  # asked for, the next one first
+        for _ in range(AHEAD):
+            self._ask(pieces.take(FRAME))
         self._thread: threading.Thread | None = None
 
     def begin(
@@ -123,24 +131,28 @@ class Link:
         if whole:
             write(encoded, piece.memory, start)
             with self._sending:
-                self._push(piece, start + length, FRAMES)
+                self._push(piece, slice(start + length), FRAMES)
             return
         body = self._pieces.take(length)
         write(encoded, body.memory, 0)
         with self._sending:
-            self._push(piece, start, FRAMES)
-            self._push(body, length, BODIES)
+            self._push(piece, slice(start), FRAMES)
+            self._push(body, slice(min(FRAME, length)), FRAMES, last=length <= FRAME)
+            if length > FRAME:
+                self._push(body, slice(FRAME, length), BODIES)
 
-    def _push(self, piece: Piece, nbytes: int, tag: int) -> None:
+    def _push(self, piece: Piece, part: slice, tag: int, last: bool = True) -> None:
+        """Have gloo send this part of a piece, which is free afterwards if it is the last one."""
         if self._broken:
             return
+        content = piece.tensor[part]
         try:
-            work = self._group.send([piece.tensor[:nbytes]], self.peer, tag)
+            work = self._out.send([content], self.peer, tag)
         except RuntimeError:
             self._broken = True
             return
-        self._sent.append((work, piece))
-        self._loose += nbytes
+        self._sent.append((work, piece if last else None))
+        self._loose += len(content)
         if self._loose > LOOSE or len(self._sent) > MANY:
             self._loose = 0
             if self._keeper is None:
@@ -169,19 +181,25 @@ class Link:
                 work.wait()
             except RuntimeError:
                 self._broken = True
-            self._pieces.give(piece)
+            if piece is not None:
+                self._pieces.give(piece)
 
     # ----------------------------------------------------------------------- receiving
 
-    def _ask(self) -> tuple[Any, Piece]:
-        piece = self._pieces.take(FRAME)
-        return self._group.recv([piece.tensor[:FRAME]], self.peer, FRAMES), piece
+    def _ask(self, piece: Piece) -> None:
+        """Ask for one more message of FRAMES, into this memory."""
+        self._receives.append((self._into.recv([piece.tensor[:FRAME]], self.peer, FRAMES), piece))
+
+    def _arrived(self) -> Piece:
+        """The memory of the next message of FRAMES, once it is there."""
+        work, piece = self._receives.popleft()
+        work.wait()
+        return piece
 
     def _receive(self) -> None:
-        turn = 0
         while True:
             try:
-                frame = self._next(turn)
+                frame = self._next()
             except RuntimeError:
                 self._ended(self.peer, True)
                 return
@@ -189,31 +207,39 @@ class Link:
                 self._ended(self.peer, False)
                 return
             self._deliver(self.peer, frame)
-            turn = (turn + 1) % AHEAD
 
-    def _next(self, turn: int) -> Frame:
-        work, piece = self._receives[turn]
-        work.wait()
+    def _next(self) -> Frame:
+        piece = self._arrived()
         memory = piece.memory
         kind, context, tag, code, nbytes, booked, length, text = HEAD.unpack_from(memory, 0)
         said = memory[HEAD.size : HEAD.size + text] if text else b""
-        start = HEAD.size + _padded(text)
+        offset = HEAD.size + _padded(text)
         own: Piece | None = None
-        content: Any
-        if start + length > FRAME:
-            own = self._pieces.take(length)
+        content: Any = memory
+        if offset + length > FRAME:
+            self._ask(piece)
+            own = self._long(length)
             content, offset = own.memory, 0
-            self._group.recv([own.tensor[:length]], self.peer, BODIES).wait()
         elif nbytes < KEEP:
-            content, offset = memory[start : start + length], 0
+            content, offset = memory[offset : offset + length], 0
+            self._ask(piece)
         else:
-            own, content, offset = piece, memory, start
-        if own is piece:
-            self._receives[turn] = self._ask()
-        else:
-            work = self._group.recv([piece.tensor[:FRAME]], self.peer, FRAMES)
-            self._receives[turn] = work, piece
+            own = piece
+            self._ask(self._pieces.take(FRAME))
         return Frame(kind, context, tag, said, code, nbytes, booked, content, offset, own)
+
+    def _long(self, length: int) -> Piece:
+        """The value of a frame that is longer than a message: its first bytes, and the rest."""
+        own = self._pieces.take(length)
+        rest: Any = None
+        if length > FRAME:
+            rest = self._into.recv([own.tensor[FRAME:length]], self.peer, BODIES)
+        first, most = self._arrived(), min(FRAME, length)
+        own.tensor[:most] = first.tensor[:most]
+        self._ask(first)
+        if rest is not None:
+            rest.wait()
+        return own
 
     # ------------------------------------------------------------------------- the end
 

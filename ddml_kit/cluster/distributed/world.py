@@ -19,7 +19,7 @@ from ddml_kit.cluster.errors import ClusterError
 
 NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 PATIENCE = 300.0  # seconds that ranks wait for each other at the beginning of a run
-LOOK = 1.0  # seconds after which one who waits may be interrupted
+LOOK = 0.05  # seconds between two looks at who is there, at most
 
 
 @dataclass(frozen=True)
@@ -96,18 +96,16 @@ class Place:
         store = PrefixStore(f"ddml_kit/run {self.runs}", self._store)
         names = [f"rank {rank}" for rank in range(self.world.size)]
         store.set(names[self.world.rank], what)
-        deadline = time.monotonic() + PATIENCE
-        while not store.check(names):
-            try:
-                store.wait(names, timedelta(seconds=LOOK))
-            except RuntimeError as error:  # not all are there
-                if time.monotonic() > deadline:
-                    absent = [name for name in names if not store.check([name])]
-                    raise ClusterError(
-                        f"{', '.join(absent)} did not come to run {self.runs} within "
-                        f"{PATIENCE:g} s: every process that torchrun starts must call run, as "
-                        "often as the others"
-                    ) from error
+        deadline, pause = time.monotonic() + PATIENCE, 0.001
+        while not store.check(names):  # a wait of the store's could not be interrupted
+            if time.monotonic() > deadline:
+                absent = [name for name in names if not store.check([name])]
+                raise ClusterError(
+                    f"{', '.join(absent)} did not come to run {self.runs} within {PATIENCE:g} s: "
+                    "every process that torchrun starts must call run, as often as the others"
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, LOOK)
         said = [text.decode() for text in store.multi_get(names)]
         for other, text in enumerate(said):
             if text != what:
