@@ -22,6 +22,7 @@ What gloo does, as tried with torch 2.13 (its documentation says little of it):
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
 from collections import deque
@@ -98,6 +99,7 @@ class Link:
         self._loose = 0  # bytes of these
         self._much = threading.Semaphore(0)
         self._keeper: threading.Thread | None = None
+        self._closing = False
         self._receives: deque[tuple[Any, Piece]] = deque()  # asked for, the next one first
         for _ in range(AHEAD):
             self._ask(pieces.take(FRAME))
@@ -164,10 +166,8 @@ class Link:
 
     def _keep(self) -> None:
         """Use the memory again of what has been sent, whenever there is much of it."""
-        while True:
+        while not self._closing:
             self._much.acquire()
-            if not self._sent:
-                return
             self._flush()
 
     def _flush(self) -> None:
@@ -188,10 +188,14 @@ class Link:
 
     def _ask(self, piece: Piece) -> None:
         """Ask for one more message of FRAMES, into this memory."""
-        self._receives.append((self._into.recv([piece.tensor[:FRAME]], self.peer, FRAMES), piece))
+        with contextlib.suppress(RuntimeError):  # the peer is gone; what came before is still here
+            work = self._into.recv([piece.tensor[:FRAME]], self.peer, FRAMES)
+            self._receives.append((work, piece))
 
     def _arrived(self) -> Piece:
-        """The memory of the next message of FRAMES, once it is there."""
+        """The memory of the next message of FRAMES, once it is there. Raises RuntimeError."""
+        if not self._receives:
+            raise RuntimeError("the peer is gone")
         work, piece = self._receives.popleft()
         work.wait()
         return piece
@@ -199,16 +203,18 @@ class Link:
     def _receive(self) -> None:
         while True:
             try:
-                frame = self._next()
+                frame, free = self._next()
             except RuntimeError:
                 self._ended(self.peer, True)
                 return
             if frame.kind == GOODBYE:
                 self._ended(self.peer, False)
                 return
-            self._deliver(self.peer, frame)
+            self._deliver(self.peer, frame)  # whoever waits for it need not wait for the next line
+            self._ask(free or self._pieces.take(FRAME))
 
-    def _next(self) -> Frame:
+    def _next(self) -> tuple[Frame, Piece | None]:
+        """A frame, and the memory in which it came, if that is free again."""
         piece = self._arrived()
         memory = piece.memory
         kind, context, tag, code, nbytes, booked, length, text = HEAD.unpack_from(memory, 0)
@@ -217,16 +223,14 @@ class Link:
         own: Piece | None = None
         content: Any = memory
         if offset + length > FRAME:
-            self._ask(piece)
             own = self._long(length)
             content, offset = own.memory, 0
         elif nbytes < KEEP:
             content, offset = memory[offset : offset + length], 0
-            self._ask(piece)
         else:
             own = piece
-            self._ask(self._pieces.take(FRAME))
-        return Frame(kind, context, tag, said, code, nbytes, booked, content, offset, own)
+        frame = Frame(kind, context, tag, said, code, nbytes, booked, content, offset, own)
+        return frame, None if own is piece else piece
 
     def _long(self, length: int) -> Piece:
         """The value of a frame that is longer than a message: its first bytes, and the rest."""
@@ -249,6 +253,7 @@ class Link:
             self._thread.join()
         self._flush()
         if self._keeper is not None:
+            self._closing = True
             self._much.release()
             self._keeper.join()
 
