@@ -26,6 +26,8 @@ grows as |G| falls.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ddml_kit.problems.problem import Batch, Problem
@@ -52,9 +54,10 @@ def mean_gradient(problem: Problem, w: np.ndarray, batch: Batch) -> np.ndarray:
     return total
 
 
-def singles(batch: Batch) -> list[Batch]:
+def singles(batch: Batch) -> Iterator[Batch]:
     """The samples of a batch, each a batch of its own."""
-    return [Batch(batch.x[i : i + 1], batch.y[i : i + 1]) for i in range(len(batch))]
+    for i in range(len(batch)):
+        yield Batch(batch.x[i : i + 1], batch.y[i : i + 1])
 
 
 def critical_batch(each: np.ndarray) -> float:

@@ -5,8 +5,10 @@ from ddml_kit.notebook.play.lab01 import which_way_and_how_far
 from ddml_kit.notebook.play.lab02 import ways_to_write
 from ddml_kit.notebook.play.lab03 import how_long_to_wait
 from ddml_kit.notebook.play.lab04 import which_way_round
+from ddml_kit.notebook.play.lab05 import how_large_a_batch
 
 __all__ = [
+    "how_large_a_batch",
     "how_long_to_wait",
     "up_or_out",
     "ways_to_write",
