@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from ddml_kit.cluster.distributed.pieces import Piece, Pieces
 from ddml_kit.cluster.local.encoding import KEEP, Encoded, encode, read, room, write
 
-FRAME = 1 << 16  # bytes of a frame that travels as one message
+FRAME = 1 << 18  # bytes of a frame that travels as one message
 AHEAD = 4  # receives that are asked for beforehand
 LOOSE, MANY = 1 << 20, 32  # bytes, and frames, after which what has been sent is looked after
 FRAMES, BODIES = 1, 2  # tags of gloo's
@@ -126,7 +126,7 @@ class Link:
         code, _, nbytes, booked, _ = encoded
         length, start = room(encoded), HEAD.size + _padded(len(text))
         whole = start + length <= FRAME
-        piece = self._pieces.take(FRAME if whole else start)
+        piece = self._pieces.take(start + length if whole else start)
         HEAD.pack_into(piece.memory, 0, kind, context, tag, code, nbytes, booked, length, len(text))
         if text:
             piece.memory[HEAD.size : HEAD.size + len(text)] = text
@@ -227,6 +227,10 @@ class Link:
             content, offset = own.memory, 0
         elif nbytes < KEEP:
             content, offset = memory[offset : offset + length], 0
+        elif length < FRAME // 4:  # or many of them would keep much more memory than they fill
+            own = self._pieces.take(length)
+            own.tensor[:length] = piece.tensor[offset : offset + length]
+            content, offset = own.memory, 0
         else:
             own = piece
         frame = Frame(kind, context, tag, said, code, nbytes, booked, content, offset, own)

@@ -19,7 +19,7 @@ import torch
 from ddml_kit.cluster.local.memory import total
 
 IDLE = 1 << 28  # bytes of idle memory that a rank keeps at most
-LEAST = 1 << 16  # bytes; longer ones come in powers of two
+LEAST = 1 << 12  # bytes; longer ones come in powers of two
 
 
 @dataclass(frozen=True, eq=False)
