@@ -1,11 +1,17 @@
 """A dashboard in a real browser, in a small notebook made here; screenshots are kept."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import Dashboard, Notebook, opened, write_notebook
 from playwright.sync_api import expect
+
+from ddml_kit.cluster import Run, Snapshot
+from ddml_kit.command.main import main
+from ddml_kit.notebook.panel.opened import LARGEST
 
 pytestmark = pytest.mark.browser
 
@@ -198,7 +204,7 @@ def test_everything_can_be_reached_with_the_keyboard(panel: Dashboard) -> None:
         page.keyboard.press("Tab")
     for name in ["workers", "stragglers", "waiting", "staleness ≤", "step size", "broken"]:
         assert name in names
-    for name in ["▶ Run", "Clear", "no waiting", "CSV", "seconds"]:
+    for name in ["▶ Run", "Clear", "no waiting", "Open …", "CSV", "seconds"]:
         assert name in names
     assert any(name.startswith("remove workers") for name in names)
 
@@ -260,6 +266,54 @@ def test_each_dashboard_has_ids_of_its_own(notebook: Notebook) -> None:
     assert len(ids) == len(set(ids))
     groups = notebook.page.locator(".ddml-dashboard .bar input:checked")
     assert groups.count() == 3  # seconds or steps, on each of them
+
+
+def choose(panel: Dashboard, path: Path) -> None:
+    """Press Open with the keyboard and choose a file."""
+    with panel.place.page.expect_file_chooser() as chooser:
+        panel.place.get_by_role("button", name="Open …").press("Enter")
+    chooser.value.set_files(path)
+
+
+def test_a_saved_run_is_opened_from_the_page(notebook: Notebook, tmp_path: Path) -> None:
+    panel = notebook.dashboard(1)
+    names, before = panel.place.locator("li .name"), panel.runs()
+    path = tmp_path / "ring.npz"
+    words = "data_parallel --problem quadratic:2,30 --steps 15 --reducer ring --simulated 3"
+    assert main(["run", *words.split(), f"--out={path}"]) == 0
+    choose(panel, path)
+    label = "ring: data_parallel, steps 15, reducer ring"
+    expect(names).to_have_text([*before, label])
+    panel.wait()
+    expect(panel.place.locator(".badge")).to_have_text("simulated · 3 workers · seed 0")
+    expect(panel.place.locator(".caption h4")).to_have_text(f"What the workers did: {label}")
+    assert panel.answer("steps") == "16"
+    large = tmp_path / "large.npz"  # as large as a page may send
+    noise = np.random.default_rng(0).integers(256, size=LARGEST - 20_000, dtype=np.uint8)
+    run = Run.load(path)
+    replace(run, snapshots=[Snapshot(0, 1.0, 0, noise)], results=[None] * 3, about={}).save(large)
+    assert 0.99 * LARGEST < large.stat().st_size <= LARGEST
+    choose(panel, large)
+    expect(names).to_have_text([*before, label, "large"])
+    panel.wait()
+
+
+def test_a_file_that_does_not_fit_gets_a_sentence(notebook: Notebook, tmp_path: Path) -> None:
+    panel = notebook.dashboard(1)
+    before = panel.runs()
+    path = tmp_path / "odd.npz"
+    path.write_text("not a run")
+    choose(panel, path)
+    alert = panel.place.locator(".alert p")
+    expect(alert).to_contain_text("odd.npz is not a saved run: ")
+    panel.wait()
+    path.write_bytes(bytes(LARGEST + 1))
+    choose(panel, path)
+    expect(alert).to_contain_text("odd.npz has 9 MB, and a page sends 9 MB at most: put it beside")
+    assert panel.runs() == before
+    panel.press("Run")
+    expect(panel.place.locator(".alert")).to_be_hidden()
+    panel.wait()
 
 
 def test_what_was_predicted_stands_beside_what_happened(notebook: Notebook) -> None:
