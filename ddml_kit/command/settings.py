@@ -33,14 +33,14 @@ SEED = "seed"  # a program's own is the cluster's
 
 
 class Arguments(NamedTuple):
-    """A call of a program. about: all settings, as a file takes them. given: the names of those
-    that were asked for. total: how many steps it takes, if it counts them.
+    """A call of a program. about: all settings, as a file takes them. given: those that were asked
+    for, as they were written. total: how many steps it takes, if it counts them.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     about: dict[str, Any]
-    given: list[str]
+    given: dict[str, str]
     total: int | None
 
 
@@ -118,7 +118,7 @@ def arguments(options: argparse.Namespace, program: Program, task: Task) -> Argu
         else:
             value = setting.default if setting.reader else shown(setting.default)
         about[name] = _written(value)
-    given = [name for name in about if name in asked]
+    given = {name: shown(asked[name]) for name in about if name in asked}
     total = about.get("steps", about.get("clocks"))
     return Arguments(tuple(args), kwargs, about, given, total)
 

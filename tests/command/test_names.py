@@ -79,7 +79,7 @@ def test_a_program_runs_as_it_is(name: str) -> None:
     value, asked = worth(name, *counted(name, 3))
     assert np.isfinite(value)
     assert {setting.name for setting in programs()[name].settings} <= asked.about.keys()
-    assert asked.given == [option.strip("-").partition("=")[0] for option in counted(name, 3)]
+    assert asked.given == {option.strip("-").partition("=")[0]: "3" for option in counted(name, 3)}
 
 
 @pytest.mark.parametrize("name", list(programs()))
@@ -111,7 +111,7 @@ def test_a_program_learns_with_each_of_its_choices(kind: str, text: str, name: s
     value, asked = worth(name, f"--{kind.replace('_', '-')}", text)
     assert value < worth(name, *counted(name, 0))[0]
     assert asked.about[kind].split(":")[0] == text.split(":")[0]
-    assert asked.given == [kind]
+    assert asked.given == {kind: text}
 
 
 def test_schedules_multiply_and_a_batch_size_may_be_a_number_or_a_name() -> None:

@@ -96,7 +96,7 @@ def test_the_file_knows_what_it_was(ddml, tmp_path) -> None:
         "kit": "0.1.0",
         "program": "parameter_server",
         "problem": "quadratic:dim=6,samples=40,condition=10,noise=1,seed=0",
-        "given": ["clocks", "waiting", "late"],
+        "given": {"clocks": "5", "waiting": "ssp:2", "late": "1:0.5"},
         "cluster": {
             "where": "simulated",
             "size": 4,

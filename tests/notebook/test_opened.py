@@ -204,7 +204,7 @@ def of_odd_events(path) -> None:
 
 
 def of_odd_words(path) -> None:
-    about = {"program": "x", "given": ["lr"], "settings": 3}
+    about = {"program": "x", "given": ["lr"]}
     dataclasses.replace(Simulated(2).run(descend, 0.1, 2), about=about).save(path)
 
 
@@ -323,13 +323,10 @@ def test_a_run_under_way_goes_on_while_another_is_opened(elsewhere) -> None:
 def test_the_title_of_a_run() -> None:
     run = Simulated(1).run(lambda comm: None)
     assert title("a/b.npz", run) == "b"
-    about = {
-        "program": "p",
-        "settings": {"on": True, "f": 0.5, "s": ["a:1", "b"], "late": {"1": 2.0}, "no": None},
-        "given": ["on", "f", "s", "late", "no"],
-    }
-    told = title("b", dataclasses.replace(run, about=about))
-    assert told == "b: p, on yes, f 0.5, s a:1+b, late 1:2.0, no none"
+    about = {"program": "p", "given": {"lr": "0.5", "waiting": "ssp:2"}}
+    assert title("b", dataclasses.replace(run, about=about)) == "b: p, lr 0.5, waiting ssp:2"
+    bare = {"program": "p", "given": {}}
+    assert title("b.npz", dataclasses.replace(run, about=bare)) == "b: p"
 
 
 # --------------------------------------------------------------------------------- by itself

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ddml_kit.cluster.run import Run, human_bytes
-from ddml_kit.command.calls import shown
 from ddml_kit.notebook.panel.follow import Glimpse, evaluated
 from ddml_kit.notebook.panel.plan import Plan
 from ddml_kit.notebook.panel.runs import Ended, Judged
@@ -93,9 +92,8 @@ def own_settings(plan: Plan, run: Run) -> dict[str, Any] | None:
 
 def title(name: str, run: Run) -> str:
     """What a run is called: run: data_parallel, reducer ring, lr 0.2."""
-    about = run.about
-    settings, given = about.get("settings", {}), about.get("given", [])
-    parts = [about["program"]] if "program" in about else []
-    parts += [f"{setting} {shown(settings[setting])}" for setting in given]
-    stem = Path(name).stem
-    return f"{stem}: {', '.join(parts)}" if parts else stem
+    about, stem = run.about, Path(name).stem
+    if "program" not in about:
+        return stem
+    given = [f"{setting} {text}" for setting, text in about["given"].items()]
+    return f"{stem}: {', '.join([about['program'], *given])}"
