@@ -13,12 +13,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ddml_kit.cluster.checks import real, whole
-from ddml_kit.cluster.endpoint import ANY, Endpoint, Message, Pending
+from ddml_kit.cluster.endpoint import ANY, Endpoint, Message, Order, Pending
 
 OPERATIONS: dict[str, np.ufunc] = {
     "sum": np.add,
@@ -104,16 +104,18 @@ class Comm:
         self,
         x: Any,
         op: str = "sum",
-        order: Literal["rank", "any"] = "rank",
+        order: Order = "rank",
         out: np.ndarray | None = None,
     ) -> Any:
         """x combined over all ranks: x[0] op x[1] op ..., a left fold in rank order; on every rank.
 
         x: an array of any shape, or a number; shape and dtype equal on all ranks. A tensor is
-        taken for an array. Comes back as a new array like x, as a number for a number.
+        taken for an array, but one on a GPU stays there (Torchrun alone). Comes back as a new
+        array like x, as a number for a number.
         op: "sum", "mean", "prod", "max" or "min". A mean of whole numbers is in float64.
         out: an array like the result, which is written there, to save a copy.
-        order: now the same as "rank" on every cluster, the same bits everywhere.
+        order: "any" lets Torchrun use torch.distributed's own, which may have other bits; on the
+        other clusters it is the same as "rank".
         Booked as a reduce-scatter and an all-gather: 2 (n - 1) len(x) values in total.
         Raises ValueError if the ranks call something else or differ in shape or dtype, RankFailed
         if one is dead and has not come.
@@ -122,15 +124,33 @@ class Comm:
             raise ValueError(f"op must be one of {', '.join(OPERATIONS)}, got {op!r}")
         if order not in ("rank", "any"):
             raise ValueError(f'order must be "rank" or "any", got {order!r}')
+        if getattr(x, "is_cuda", False):
+            return self._all_reduce_on_gpu(x, op, order, out)
         array = np.ascontiguousarray(x)  # makes a scalar one-dimensional
         if array.dtype.kind not in "fc":
             array = _summable(array, x, op)
         if out is not None:
             _check_out(out, array)
-        result = self._endpoint.all_reduce(array, OPERATIONS[op], self._members, self._context, out)
+        result = self._endpoint.all_reduce(
+            array, OPERATIONS[op], self._members, self._context, out, order
+        )
         if op == "mean":
             np.divide(result, self.size, out=result)
         return result if np.ndim(x) else result[0].item()
+
+    def _all_reduce_on_gpu(self, x: Any, op: str, order: Order, out: Any) -> Any:
+        """The same of a tensor on a GPU."""
+        if op == "mean" and not (x.is_floating_point() or x.is_complex()):
+            x = x.double()
+        total = self._endpoint.all_reduce_tensor(
+            x.detach(), OPERATIONS[op], self._members, self._context, order
+        )
+        if op == "mean":
+            total = total / self.size
+        if out is None:
+            return total
+        out.copy_(total)
+        return out
 
     def all_gather(self, value: Any) -> list[Any]:
         """Every rank's value, as a list by rank. Values may differ in shape and kind.

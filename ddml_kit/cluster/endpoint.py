@@ -9,10 +9,11 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+Order = Literal["rank", "any"]
 ANY = -1  # as a source: from whoever; as a tag: whichever
 
 
@@ -71,12 +72,19 @@ class Endpoint(ABC):
         members: Sequence[int],
         context: int,
         out: np.ndarray | None,
+        order: Order = "rank",
     ) -> np.ndarray:
         """The fold of the members' x from the left, in `out` or in a new array like x.
 
         x is C-contiguous, at least one-dimensional, and may be `out`; shape and dtype are part of
-        the call. The result is writable and the caller's.
+        the call. The result is writable and the caller's. order: "any" may fold otherwise.
         """
+
+    def all_reduce_tensor(
+        self, x: Any, op: np.ufunc, members: Sequence[int], context: int, order: Order = "rank"
+    ) -> Any:
+        """The same of a tensor on a GPU: a new one there. TypeError where tensors can't stay."""
+        raise TypeError(f"tensors on {x.device} are combined by Torchrun alone; give x.cpu()")
 
     @abstractmethod
     def all_gather(self, value: Any, members: Sequence[int], context: int) -> list[Any]:

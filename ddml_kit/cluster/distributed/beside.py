@@ -2,7 +2,7 @@
 
 They are started, watched and ended as those of `Processes` are (local/), but share no memory: their
 end of a run is the same as under torchrun. The addresses of the ranks go through a file without a
-name, as torch's FileStore; orders come through the pipe on which a worker reports.
+name, as torch's FileStore; commands come through the pipe on which a worker reports.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from ddml_kit.cluster.distributed.reports import Order, Reins
+from ddml_kit.cluster.distributed.reports import Command, Reins
 from ddml_kit.cluster.local.system import MEMFD
 from ddml_kit.cluster.local.worker import Seat, Task
 
@@ -72,9 +72,9 @@ class Pipes(Reins):
     def __reduce__(self) -> Any:
         return Pipes, (self.file,)
 
-    def _send(self, rank: int, order: Order) -> None:
+    def _send(self, rank: int, command: Command) -> None:
         with contextlib.suppress(OSError):  # it has ended
-            self._connections[rank].send_bytes(pickle.dumps(order))
+            self._connections[rank].send_bytes(pickle.dumps(command))
 
     def close(self) -> None:
         self.file.close()
@@ -100,18 +100,21 @@ class TorchSeat(Seat):
         """Connect with all; waits for them."""
         from torch.distributed import FileStore
 
-        from ddml_kit.cluster.distributed.fabric import Fabric, connect
+        from ddml_kit.cluster.distributed.device import device_of
+        from ddml_kit.cluster.distributed.fabric import Fabric
+        from ddml_kit.cluster.distributed.groups import Groups
 
         store = FileStore(self._file.path, self._file.size)
-        group = connect(store, self._rank, self._file.size, LOOPBACK)
-        self._fabric = Fabric(group, self._rank, self._file.size)
-        # orders come through the pipe, and the parent sees who dies
+        groups = Groups(store, self._rank, self._file.size, LOOPBACK)
+        self._device = device_of(groups, self._rank)
+        self._fabric = Fabric(groups)
+        # commands come through the pipe, and the parent sees who dies
         self._fabric.listen(lambda source, frame: None, lambda rank: None)
 
     def endpoint(self, **options: Any) -> TorchEndpoint:
         from ddml_kit.cluster.distributed.endpoint import TorchEndpoint
 
-        self._endpoint = TorchEndpoint(self._fabric, **options)
+        self._endpoint = TorchEndpoint(self._fabric, device=self._device, **options)
         threading.Thread(target=self._obey, args=(self._endpoint,), daemon=True).start()
         return self._endpoint
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ddml_kit.cluster.distributed import collectives
+from ddml_kit.cluster.distributed import collectives, native
+from ddml_kit.cluster.distributed.device import Device
 from ddml_kit.cluster.distributed.fabric import Fabric
 from ddml_kit.cluster.distributed.locks import RankLock
 from ddml_kit.cluster.distributed.post import Post
-from ddml_kit.cluster.distributed.reports import Order, Report
+from ddml_kit.cluster.distributed.reports import Command, Report
 from ddml_kit.cluster.distributed.rounds import Round
-from ddml_kit.cluster.endpoint import ANY, Message
+from ddml_kit.cluster.endpoint import ANY, Message, Order
 from ddml_kit.cluster.errors import Timeout, awaited_message
 from ddml_kit.cluster.faults import Slowdown
 from ddml_kit.cluster.local.encoding import encode
@@ -39,7 +40,7 @@ class TorchEndpoint(RealEndpoint):
     """One a process.
 
     started: time.monotonic() of this process at the start of the run. emit: gets reports, too.
-    over: is told of a rank that says its program is over.
+    over: is told of a rank that says its program is over. device: of this rank, if all have one.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class TorchEndpoint(RealEndpoint):
         started: float,
         emit: Callable[[Metric | Snapshot | Report], None],
         over: Callable[[int], None] = lambda rank: None,
+        device: Device | None = None,
     ) -> None:
         super().__init__(
             fabric.rank,
@@ -62,13 +64,15 @@ class TorchEndpoint(RealEndpoint):
             started=started,
             emit=emit,
         )
-        self._post = Post(fabric, self._strand, emit, over)
+        self._post = Post(fabric, self._strand, emit, over, device)
+        self._groups, self._device = fabric.groups, device
+        self._own: dict[int, Any] = {}  # torch.distributed's groups for its own sums, by context
         self._waiter = self._post.waiter
         self._locks: Counter[int] = Counter()  # made, by context
 
-    def obey(self, order: Order) -> None:
+    def obey(self, command: Command) -> None:
         """Do what the watcher wants; from any thread."""
-        self._post.obey(order)
+        self._post.obey(command)
 
     def leave(self, how: str) -> None:
         """The end has been reported: wait until all others' programs are over, too.
@@ -86,9 +90,14 @@ class TorchEndpoint(RealEndpoint):
     def send(self, value: Any, dest: int, tag: int, context: int) -> None:
         start = monotonic()
         self._waiter.check()
-        encoded = encode(value)
-        self._post.send(dest, context, tag, encoded)
-        self._log(SEND, start, dest, tag, encoded[3])
+        device = self._device
+        if device is not None and device.is_on(value):
+            nbytes = self._post.send_tensor(dest, context, tag, value, device)
+        else:
+            encoded = encode(value)
+            nbytes = encoded[3]
+            self._post.send(dest, context, tag, encoded)
+        self._log(SEND, start, dest, tag, nbytes)
 
     def recv(
         self, source: int, tag: int, members: Sequence[int], context: int, timeout: float | None
@@ -127,6 +136,7 @@ class TorchEndpoint(RealEndpoint):
         members: Sequence[int],
         context: int,
         out: np.ndarray | None,
+        order: Order = "rank",
     ) -> np.ndarray:
         start = monotonic()
         self._waiter.check()
@@ -136,14 +146,57 @@ class TorchEndpoint(RealEndpoint):
         if n == 1:
             np.copyto(result, x)
         else:
-            call = ("all_reduce", op.__name__, x.dtype, x.shape)
+            how = op.__name__ if order == "rank" else f"{op.__name__}, any order"
+            call = ("all_reduce", how, x.dtype, x.shape)
             with Round(self._post, members, context, call) as round:
-                collectives.all_reduce(round, x.reshape(-1), op, result.reshape(-1))
+                if order == "any" and native.takes(x):
+                    np.copyto(result, x)
+                    group = self._own_group(round, context)
+                    round.together(lambda: native.reduce_anyhow(group, result, op))
+                else:
+                    collectives.all_reduce(round, x.reshape(-1), op, result.reshape(-1))
         if out is not None and not usable:
             np.copyto(out, result)
             result = out
         self._log(ALL_REDUCE, start, nbytes=all_reduce_bytes(x.size, x.itemsize, n, position))
         return result
+
+    def all_reduce_tensor(
+        self, x: Any, op: np.ufunc, members: Sequence[int], context: int, order: Order = "rank"
+    ) -> Any:
+        if self._device is None:
+            return self._by_way_of_the_cpu(x, op, members, context, order)
+        start = monotonic()
+        self._waiter.check()
+        n, me = len(members), members.index(self.rank)
+        result = x.clone()
+        if n > 1:
+            group = self._device.members(context, me, n)
+            call = ("all_reduce", f"{op.__name__} on GPUs, {order} order", x.dtype, tuple(x.shape))
+            with Round(self._post, members, context, call) as round:
+                if order == "any":
+                    round.together(lambda: native.reduce_anyhow(group, result, op))
+                else:
+                    result = round.together(lambda: native.fold_tensor(group, x, op, n))
+        self._log(ALL_REDUCE, start, nbytes=all_reduce_bytes(x.numel(), x.itemsize, n, me))
+        return result
+
+    def _by_way_of_the_cpu(
+        self, x: Any, op: np.ufunc, members: Sequence[int], context: int, order: Order
+    ) -> Any:
+        """all_reduce_tensor where not every rank has a GPU."""
+        array = np.atleast_1d(x.cpu().contiguous().numpy())
+        total = self.all_reduce(array, op, members, context, None, order)
+        return x.new_tensor(total).reshape(x.shape)
+
+    def _own_group(self, round: Round, context: int) -> Any:
+        """gloo's group of a communicator's members, all of whom ask for it now."""
+        if context not in self._own:
+            n = len(round.members)
+            self._own[context] = round.together(
+                lambda: self._groups.gloo(f"own/{context}", round.me, n)
+            )
+        return self._own[context]
 
     def all_gather(self, value: Any, members: Sequence[int], context: int) -> list[Any]:
         start = monotonic()

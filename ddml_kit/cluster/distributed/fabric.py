@@ -4,51 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Any
 
-from torch.distributed import PrefixStore, ProcessGroupGloo, Store
-
+from ddml_kit.cluster.distributed.groups import Groups
 from ddml_kit.cluster.distributed.links import CONTROL, GOODBYE, Frame, Link
 from ddml_kit.cluster.distributed.pieces import Pieces
 
-EVER = timedelta(days=3650)  # a wait that gloo gives up breaks all connections
-
-
-def connect(store: Store, rank: int, size: int, address: str | None = None) -> tuple[Any, Any]:
-    """Connections among all ranks; waits for them.
-
-    Two for each pair: over the first goes what is for the higher rank, over the second what is for
-    the lower. gloo's word that a receiver is ready (see links.py) would else queue behind what the
-    receiver sends itself, and two ranks that exchange long messages would do so by turns.
-    address: of this host, at which the others find it. None: what GLOO_SOCKET_IFNAME or the
-    host's name says.
-    """
-    up, down = (PrefixStore(way, store) for way in ("up", "down"))
-    return _group(up, rank, size, address), _group(down, rank, size, address)
-
-
-def _group(store: Store, rank: int, size: int, address: str | None) -> Any:
-    gloo: Any = ProcessGroupGloo  # of which torch's stubs know little
-    if address is None:
-        return gloo(store, rank, size, EVER)
-    options = gloo._Options()
-    options._timeout = EVER
-    options._devices = [gloo.create_device(hostname=address)]
-    return gloo(store, rank, size, options)
-
 
 class Fabric:
-    """All links of a rank.
+    """All links of a rank; making one connects it with all others, and waits for them.
 
+    There are two groups: over the first goes what is for a higher rank, over the second what is
+    for a lower. gloo's word that a receiver is ready (see links.py) would else queue behind what
+    the receiver sends itself, and two ranks that exchange long messages would do so by turns.
     Frames between ranks and watcher (CONTROL) are handed on from the moment of `listen`, those of
     the program from the moment of `begin`; what comes earlier waits.
     """
 
-    def __init__(self, groups: tuple[Any, Any], rank: int, size: int) -> None:
-        """groups: as `connect` gives them."""
-        self.rank, self.size, self.pieces = rank, size, Pieces(size)
-        up, down = groups
+    def __init__(self, groups: Groups) -> None:
+        self.groups, self.rank, self.size = groups, groups.rank, groups.size
+        self.pieces, rank, size = Pieces(groups.size), groups.rank, groups.size
+        up, down = (groups.gloo(way, rank, size) for way in ("up", "down"))
         self.links = {peer: Link(down, up, peer, self.pieces) for peer in range(rank)}
         self.links |= {peer: Link(up, down, peer, self.pieces) for peer in range(rank + 1, size)}
         self._early: list[Callable[[], None]] | None = []

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import cloudpickle
 
 from ddml_kit.cluster.distributed import outcome
-from ddml_kit.cluster.distributed.fabric import Fabric, connect
+from ddml_kit.cluster.distributed.fabric import Fabric
+from ddml_kit.cluster.distributed.groups import Groups
 from ddml_kit.cluster.distributed.member import Member, join
 from ddml_kit.cluster.distributed.world import Place, World
 from ddml_kit.cluster.errors import ClusterError
@@ -43,7 +44,7 @@ def begin(
     what = f"{name}, seed {seed}, on_failure {on_failure}, {'' if paced else 'not '}paced"
     store = Place.of(world).meet(what)
     try:
-        fabric = Fabric(connect(store, world.rank, world.size), world.rank, world.size)
+        fabric = Fabric(Groups(store, world.rank, world.size))
     except RuntimeError as error:
         raise ClusterError(
             f"rank {world.rank} can't connect with the others: {error}; GLOO_SOCKET_IFNAME names "

@@ -38,10 +38,10 @@ LOOSE, MANY = 1 << 20, 32  # bytes, and frames, after which what has been sent i
 FRAMES, BODIES = 1, 2  # tags of gloo's
 HEAD = struct.Struct("<8q")  # kind, context, tag, code, bytes, booked, room, length of the text
 TEXT = 256  # bytes of a text at most
-MESSAGE, CALL, ASK, LOCK, CONTROL, LAST, GOODBYE = range(7)
-# MESSAGE: of a program, or of a collective or a lock. CALL: what its rank calls, said again; ASK:
-# the same, and "you?". LOCK: see locks.py. CONTROL: between a rank and the watcher. LAST: its
-# program has ended. GOODBYE: the last frame.
+MESSAGE, TENSOR, CALL, ASK, LOCK, CONTROL, LAST, GOODBYE = range(8)
+# MESSAGE: of a program or a collective. TENSOR: of a program, and its tensor follows (device.py).
+# CALL: what its rank calls, said again; ASK: the same, and "you?". LOCK: see locks.py. CONTROL:
+# between a rank and the watcher. LAST: its rank's program has ended. GOODBYE: the last frame.
 NOTHING = encode(None)
 
 

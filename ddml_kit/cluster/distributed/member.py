@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import pickle
 import struct
 import sys
@@ -24,16 +25,17 @@ import numpy as np
 from ddml_kit.cluster.distributed import outcome
 from ddml_kit.cluster.distributed.alone import alone
 from ddml_kit.cluster.distributed.clock import ROUNDS, Sample, offset
+from ddml_kit.cluster.distributed.device import device_of
 from ddml_kit.cluster.distributed.endpoint import TorchEndpoint
 from ddml_kit.cluster.distributed.fabric import Fabric
 from ddml_kit.cluster.distributed.links import CONTROL, LAST, NOTHING, Frame, value
-from ddml_kit.cluster.distributed.reports import Order, Reins, Stop
+from ddml_kit.cluster.distributed.reports import Command, Reins, Stop
 from ddml_kit.cluster.distributed.watcher import (
     ASK_TIME,
+    COMMAND,
     INTERRUPT,
     KILL,
     NEWS,
-    ORDER,
     OUTCOME,
     PLEASE_STOP,
     START,
@@ -73,14 +75,14 @@ class Member:
         self._outcomes: SimpleQueue[bytes] = SimpleQueue()
         self._sorting = threading.Lock()
         self._endpoint: TorchEndpoint | None = None
-        self._orders: list[Order] = []  # before there is an endpoint
+        self._commands: list[Command] = []  # before there is an endpoint
         self._settled = False  # the program is over
         self._doom: threading.Timer | None = None
         self.watch: Watch | None = None
         if self.rank == 0:
             self._desks: Any = [Desk(rank, self.tell) for rank in range(self.size)]
             self._away = Away(self.size, self.tell)
-            self.watch = Watch(terms, self._away, Reins(self.size, self._order), self._desks)
+            self.watch = Watch(terms, self._away, Reins(self.size, self._command), self._desks)
         self._task = task(self)
         fabric.listen(self._hear, self._lose)
         self._thread = threading.Thread(target=self._run, name=f"rank {self.rank}", daemon=True)
@@ -136,8 +138,8 @@ class Member:
             encoded = encode(np.frombuffer(content, np.uint8)) if content else NOTHING
             self.fabric.links[to].send(CONTROL, 0, about, encoded)
 
-    def _order(self, to: int, order: Order) -> None:
-        self.tell(to, ORDER, pickle.dumps(order))
+    def _command(self, to: int, command: Command) -> None:
+        self.tell(to, COMMAND, pickle.dumps(command))
 
     def _hear(self, source: int, frame: Frame) -> None:
         content = value(frame, self.fabric.pieces)
@@ -146,7 +148,7 @@ class Member:
     def _take(self, source: int, about: int, content: bytes) -> None:
         if about == START:
             self._starts.put(content)
-        elif about == ORDER:
+        elif about == COMMAND:
             self._obey(pickle.loads(content))
         elif about == INTERRUPT:
             self.interrupt()
@@ -181,20 +183,20 @@ class Member:
 
     # ----------------------------------------------------------------- what is ordered
 
-    def _obey(self, order: Order) -> None:
+    def _obey(self, command: Command) -> None:
         with self._sorting:
             if self._endpoint is None:
-                self._orders.append(order)
-                if isinstance(order, Stop):
+                self._commands.append(command)
+                if isinstance(command, Stop):
                     self._starts.put(None)
                 return
-        self._endpoint.obey(order)
+        self._endpoint.obey(command)
 
     def seat_endpoint(self, endpoint: TorchEndpoint) -> None:
         """The rank has come to its end: from now on it obeys itself."""
         with self._sorting:
-            for order in self._orders:
-                endpoint.obey(order)
+            for command in self._commands:
+                endpoint.obey(command)
             self._endpoint = endpoint
 
     def interrupt(self) -> None:
@@ -268,10 +270,14 @@ class MemberSeat(Seat):
 
     def enter(self) -> None:
         self._member.read_clock()
+        number = int(os.environ.get("LOCAL_RANK", self._member.rank))
+        self._device = device_of(self._member.fabric.groups, number)
 
     def endpoint(self, **options: Any) -> TorchEndpoint:
         member = self._member
-        self._endpoint = TorchEndpoint(member.fabric, over=member.over, **options)
+        self._endpoint = TorchEndpoint(
+            member.fabric, over=member.over, device=self._device, **options
+        )
         member.seat_endpoint(self._endpoint)
         return self._endpoint
 

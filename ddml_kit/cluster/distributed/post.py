@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ddml_kit.cluster.distributed.device import Coming, Device, layout_of
 from ddml_kit.cluster.distributed.fabric import Fabric
 from ddml_kit.cluster.distributed.inbox import Inbox
 from ddml_kit.cluster.distributed.links import (
@@ -18,17 +19,18 @@ from ddml_kit.cluster.distributed.links import (
     LOCK,
     MESSAGE,
     NOTHING,
+    TENSOR,
     Frame,
     to_self,
     value,
 )
 from ddml_kit.cluster.distributed.locks import Locks
 from ddml_kit.cluster.distributed.meetings import Meeting, number_of
-from ddml_kit.cluster.distributed.reports import Dead, Order, Report
+from ddml_kit.cluster.distributed.reports import Command, Dead, Report
 from ddml_kit.cluster.distributed.waiting import PATIENCE, Waiter
 from ddml_kit.cluster.endpoint import ANY
 from ddml_kit.cluster.errors import RankFailed
-from ddml_kit.cluster.local.encoding import Encoded
+from ddml_kit.cluster.local.encoding import Encoded, encode
 from ddml_kit.cluster.local.waiting import Strand
 
 
@@ -44,17 +46,18 @@ class Post:
         strand: Strand,
         emit: Callable[[Report], None],
         over: Callable[[int], None],
+        device: Device | None,
     ) -> None:
         self.rank, self.size = fabric.rank, fabric.size
         self._links, self._pieces = fabric.links, fabric.pieces
-        self._emit, self._over = emit, over
+        self._emit, self._over, self._device = emit, over, device
         self.waiter = Waiter(strand, self._report)
         self.changed = self.waiter.changed
         self.inbox = Inbox()
         self._sent, self._received = [0] * self.size, [0] * self.size  # frames, by rank
         self._closed: set[int] = set()  # ranks from which nothing of the program can come any more
         self._dead: dict[int, RankFailed] = {}
-        self._heard = 0  # orders
+        self._heard = 0  # commands
         self._meetings: dict[int, Meeting] = {}
         self.locks = Locks(self.rank, self._tell_of_lock)
         fabric.begin(self._deliver, self._link_ended)
@@ -70,6 +73,24 @@ class Post:
             self._sent[to] += 1
         self._links[to].send(MESSAGE, context, tag, encoded, call)
 
+    def send_tensor(self, to: int, context: int, tag: int, tensor: Any, device: Device) -> int:
+        """A message that is a tensor on this rank's GPU; the bytes that it weighs."""
+        layout = layout_of(tensor)
+        if to == self.rank:
+            own = Coming(tensor.detach().clone(), None)
+            frame = Frame(TENSOR, context, tag, b"", 0, 0, layout.nbytes, own, 0, None)
+            with self.changed:
+                self._received[to] += 1
+                self.inbox.put(to, frame)
+                self.changed.notify_all()
+            return layout.nbytes
+        with self.changed:
+            self._sent[to] += 1
+        with device.sending:
+            self._links[to].send(TENSOR, context, tag, encode(layout))
+            device.send(tensor, to)
+        return layout.nbytes
+
     def say_locked(self, to: int, kind: int, context: int, tag: int, text: bytes) -> None:
         """A frame without a value, to another rank."""
         self._sent[to] += 1
@@ -77,6 +98,8 @@ class Post:
 
     def open(self, frame: Frame) -> Any:
         """What it brings, the caller's own; once."""
+        if frame.kind == TENSOR:
+            return frame.memory.wait()
         return value(frame, self._pieces)
 
     def copy(self, encoded: Encoded) -> Any:
@@ -85,9 +108,16 @@ class Post:
 
     def _deliver(self, source: int, frame: Frame) -> None:
         kind = frame.kind
+        if kind == TENSOR:
+            assert self._device is not None  # or the sender would have none either
+            layout = value(frame, self._pieces)
+            coming = self._device.receive(layout, source)
+            frame = frame._replace(booked=layout.nbytes, memory=coming)
         with self.changed:
             self._received[source] += 1
-            if kind == MESSAGE:
+            if kind == TENSOR:
+                self.inbox.put(source, frame)
+            elif kind == MESSAGE:
                 if frame.tag >= 0 or self._is_due(source, frame):
                     self.inbox.put(source, frame)
             elif kind == LOCK:
@@ -155,15 +185,15 @@ class Post:
             self._close(peer)
             self.changed.notify_all()
 
-    def obey(self, order: Order) -> None:
+    def obey(self, command: Command) -> None:
         """What the watcher wants; from any thread."""
         with self.changed:
             self._heard += 1
-            if isinstance(order, Dead):
-                failure = RankFailed(order.rank, order.reason, order.seconds)
-                self._dead[order.rank] = failure
-                if order.rank in self._closed:
-                    self.locks.bury(order.rank)
+            if isinstance(command, Dead):
+                failure = RankFailed(command.rank, command.reason, command.seconds)
+                self._dead[command.rank] = failure
+                if command.rank in self._closed:
+                    self.locks.bury(command.rank)
             else:
                 self.waiter.stopped = True
             self.changed.notify_all()

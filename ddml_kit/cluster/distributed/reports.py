@@ -23,7 +23,7 @@ class Report(NamedTuple):
 
     says: what it does, "waits for ..." or "has finished"; "" if it computes. sent, received:
     frames to and from each rank, by rank. closed: the ranks from which nothing can come any more.
-    heard: the orders that it has got.
+    heard: the commands that it has got.
     """
 
     rank: int
@@ -46,13 +46,13 @@ class Dead(NamedTuple):
     seconds: float
 
 
-Order = Stop | Dead
+Command = Stop | Dead
 
 
 class Reins:
-    """The watcher's hold of the ranks. tell: sends an order to a rank; never blocks for long."""
+    """The watcher's hold of the ranks. tell: sends a command to a rank; never blocks for long."""
 
-    def __init__(self, size: int, tell: Callable[[int, Order], None]) -> None:
+    def __init__(self, size: int, tell: Callable[[int, Command], None]) -> None:
         self._size, self._tell = size, tell
         self._told = 0
         self._dead: set[int] = set()
@@ -67,10 +67,10 @@ class Reins:
         self._dead.add(rank)
         self._tell_all(Dead(rank, reason, seconds))
 
-    def _tell_all(self, order: Order) -> None:
+    def _tell_all(self, command: Command) -> None:
         self._told += 1
         for rank in range(self._size):
-            self._tell(rank, order)
+            self._tell(rank, command)
 
     def hear(self, report: Report) -> None:
         """Take a report in."""

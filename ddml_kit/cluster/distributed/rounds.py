@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from ddml_kit.cluster.distributed import collectives
 from ddml_kit.cluster.distributed.links import ASK, CALL
 from ddml_kit.cluster.distributed.meetings import tag_of, words
 from ddml_kit.cluster.distributed.post import Post
 from ddml_kit.cluster.errors import Call, awaited_call
 from ddml_kit.cluster.local.encoding import Encoded
+
+NEWS = 5.0  # seconds in which the watcher tells who has died
 
 
 class Round:
@@ -70,6 +74,21 @@ class Round:
                 raise post.failure(self._dead()[0])
             self._came.add(member)
         return post.open(found[1])
+
+    def together(self, f: Callable[[], Any]) -> Any:
+        """f(), in which torch.distributed waits for all members, once all of them are here.
+
+        Such a wait can't be ended. Of one who dies in it the others hear a RuntimeError first.
+        """
+        collectives.barrier(self)
+        try:
+            return f()
+        except RuntimeError:
+            post, deadline = self._post, time.monotonic() + NEWS
+            with post.changed:
+                if not post.waiter.sleep_locked(lambda: bool(self._dead()), str, deadline):
+                    raise
+                raise post.failure(self._dead()[0]) from None
 
     def _dead(self) -> list[int]:
         return [rank for rank in self.members if self._post.hopeless(rank, self.members)]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ddml_kit.cluster.endpoint import ANY, Message
+from ddml_kit.cluster.endpoint import ANY, Message, Order
 from ddml_kit.cluster.errors import Call, Stopped, Timeout, awaited_call, awaited_message
 from ddml_kit.cluster.faults import Slowdown
 from ddml_kit.cluster.local.collectives import BARRIER as BARRIER_CALL
@@ -181,6 +181,7 @@ class LocalEndpoint(RealEndpoint):
         members: Sequence[int],
         context: int,
         out: np.ndarray | None,
+        order: Order = "rank",
     ) -> np.ndarray:
         start = monotonic()
         self._waiter.check()

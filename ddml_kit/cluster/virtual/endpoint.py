@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddml_kit.cluster.endpoint import ANY, Endpoint, Message, Pending, generator
+from ddml_kit.cluster.endpoint import ANY, Endpoint, Message, Order, Pending, generator
 from ddml_kit.cluster.errors import Call, Stopped, Timeout, awaited_message
 from ddml_kit.cluster.faults import slowdown_factor
 from ddml_kit.cluster.payload import (
@@ -56,8 +56,7 @@ class SimulatedEndpoint(Endpoint):
         self.strands: list[Strand] = []
         self._simulation = simulation
         self._loop, self._links = simulation.loop, simulation.links
-        self._failures = simulation.failures
-        self._record = simulation.loop.recorder.add
+        self._failures, self._record = simulation.failures, simulation.loop.recorder.add
         self._trace = simulation.loop.recorder.buffer
         self._arrivals = simulation.arrivals
         self._mailbox: list[Event] = []  # as they came
@@ -213,6 +212,7 @@ class SimulatedEndpoint(Endpoint):
         members: Sequence[int],
         context: int,
         out: np.ndarray | None,
+        order: Order = "rank",
     ) -> np.ndarray:
         def finish(vectors: list[np.ndarray]) -> tuple[float, np.ndarray]:
             network = self._simulation.network
