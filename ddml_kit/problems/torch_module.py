@@ -127,7 +127,9 @@ class TorchModule(Supervised):
         with one_thread(), torch.enable_grad():
             leaves = [part.requires_grad_() for part in self._split(w)]
             loss = self._loss(self._outputs(leaves, batch.x), as_tensor(batch.y))
-            gradients = torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
+            gradients = torch.autograd.grad(
+                loss, leaves, create_graph=True, allow_unused=True, materialize_grads=True
+            )
             slope = torch.cat([g.reshape(-1) for g in gradients])
             along = slope @ as_tensor(np.ascontiguousarray(v, self.dtype))
             products = torch.autograd.grad(along, leaves, allow_unused=True, materialize_grads=True)

@@ -45,6 +45,7 @@ def damped_newton(f: Objective, w: np.ndarray, *, search: Search = backtracking)
     """Newton's step where it leads down, and bent until it does where not; then a line search.
 
     Algorithm 3.3: the identity is added to H, more and more of it, until it has a Cholesky factor.
+    Departure: it always begins with none.
     """
     at: Point | None = f.at(w)
     while at is not None:
@@ -60,11 +61,9 @@ def damped_newton(f: Objective, w: np.ndarray, *, search: Search = backtracking)
 def _positive(H: np.ndarray) -> tuple[np.ndarray, bool]:
     """The Cholesky factor of H + tau I, as SciPy's cho_factor has it, for the first tau that does.
 
-    tau: 0, or what lifts the least of the diagonal above zero, and then twice as much each time.
+    tau: 0, then a thousandth of the largest entry of H, and then twice as much each time.
     """
-    size = float(np.abs(H).max()) or 1.0
-    least = float(H.diagonal().min())
-    tau = 0.0 if least > 0 else 1e-3 * size - least
+    size, tau = float(np.abs(H).max()) or 1.0, 0.0
     while True:
         try:
             return scipy.linalg.cho_factor(H + tau * np.eye(len(H)))

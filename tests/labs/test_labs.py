@@ -15,6 +15,7 @@ def test_one_machine(chromium, tmp_path: Path) -> None:
         notebook.run_all()
         panel = notebook.dashboard()
         panel.press("Clear")
+        panel.move("ground", "valley")
         ends = {}
         for method in ("descent", "momentum", "Adam", "L-BFGS"):
             panel.move("method", method)

@@ -176,7 +176,7 @@ def test_a_map_shows_the_runs_on_the_same_ground_and_no_others(panel: Panel) -> 
     panel.run(condition=100.0)
     panel.run(method="momentum")
     paths = [trace.get("name") for trace in json.loads(panel.front.timeline)["data"]]
-    assert paths[1:] == ["descent 1, valley 20", "momentum 1, momentum 0.9, valley 20", "minimum"]
+    assert paths[1:] == ["descent 1, valley 20", "momentum 1 (keeps 0.9), valley 20", "minimum"]
 
 
 def test_newton_stays_at_the_saddle_where_the_others_do_not(panel: Panel) -> None:
@@ -197,6 +197,7 @@ def test_a_step_size_that_is_too_large_is_a_sentence(panel: Panel) -> None:
     with pytest.raises(RankFailed, match="the step size is too large"):
         panel.run(ground="Rosenbrock", lr=1.0)
     assert panel.runs[0].ended == "failed"
+    assert panel.runs[0].curve.value.max() == lab01.MOST
     assert json.loads(panel.front.timeline)["data"]
 
 

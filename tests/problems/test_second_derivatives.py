@@ -80,6 +80,25 @@ def test_the_hessian_holds_the_products(problem: Problem, batch: Batch) -> None:
     np.testing.assert_allclose(H @ v, problem.hvp(w, v, batch), atol=1e-12)
 
 
+def test_a_parameter_that_is_not_used_has_no_curvature() -> None:
+    class Half(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x)
+
+    x = np.random.default_rng(0).standard_normal((N, 2))
+    problem = TorchModule(
+        Half().double(), torch.nn.functional.cross_entropy, Data(x, np.arange(N) % 2, "random")
+    )
+    H = problem.hessian(problem.initial(), next(problem.batches(None, N, 1)))
+    assert H[:6, :6].any()
+    assert not H[6:].any()
+    assert not H[:, 6:].any()
+
+
 def test_it_keeps_the_dtype() -> None:
     x = np.random.default_rng(0).standard_normal((N, 4))
     problem = Logistic(x, np.arange(N) % 3, l2=0.1)

@@ -195,6 +195,16 @@ def test_lbfgs_s_first_step_is_that_of_scipy() -> None:
     np.testing.assert_allclose(first.w, theirs.x, rtol=1e-9)
 
 
+def test_after_a_step_bfgs_and_lbfgs_have_the_same_matrix() -> None:
+    """Both have taken its scale from the first pair (6.20 and 7.20)."""
+    problem = odd_digits()
+    whole, limited = (
+        minimise(method, objective(problem), problem.initial(), steps=2) for method in (bfgs, lbfgs)
+    )
+    for ours, theirs in zip(whole, limited, strict=True):
+        np.testing.assert_allclose(ours.w, theirs.w, rtol=1e-9, atol=1e-12)
+
+
 def test_a_longer_memory_needs_fewer_steps() -> None:
     problem = odd_digits()
 
@@ -235,6 +245,18 @@ def test_strong_wolfe_fulfils_its_conditions(name: str, first: float, c2: float)
     assert f.evaluations <= 20
 
 
+def test_flat_enough_is_nine_tenths_of_the_slope_if_nothing_else_is_said() -> None:
+    problem = bowl(4)
+    f = objective(problem)
+    at = f.at(np.array([0.0, 1.0]))
+    down = np.array([0.0, -1.0])
+    for first, trials in ((0.09, 2), (0.11, 1)):  # the slope falls from -1 by as much as one goes
+        before = f.evaluations
+        new = strong_wolfe(f, at, down, first)
+        assert new is not None
+        assert f.evaluations - before == trials
+
+
 def line(value, slope):
     """A function of one number as an objective."""
     return Objective(lambda w: (value(w[0]), np.array([slope(w[0])])))
@@ -245,6 +267,7 @@ def test_strong_wolfe_goes_far_where_it_has_to_and_gives_up_where_there_is_no_en
     new = strong_wolfe(f, f.at(np.zeros(1)), np.ones(1), 1.0, c2=1e-3)
     assert new is not None
     assert new.w[0] == pytest.approx(1e6, rel=1e-3)
+    assert f.evaluations <= 15  # fourfold lengths: 10 to get there, and some in between
     endless = line(lambda x: -x, lambda x: -1.0)
     new = strong_wolfe(endless, endless.at(np.zeros(1)), np.ones(1), 1.0)
     assert new is not None
@@ -269,6 +292,12 @@ def test_a_search_uphill_finds_nothing(search) -> None:
     at = f.at(problem.initial())
     assert search(f, at, at.gradient, 1.0) is None
     assert search(f, at, np.zeros(2), 1.0) is None
+
+
+@pytest.mark.parametrize("search", [backtracking, strong_wolfe, FLAT])
+def test_a_step_that_rounding_cannot_tell_from_none_is_none(search) -> None:
+    f = line(lambda x: 1.0, lambda x: -1e-20 * (1 - x))
+    assert search(f, f.at(np.zeros(1)), np.ones(1), 1.0) is None
 
 
 def test_backtracking_halves_until_it_is_lower() -> None:

@@ -12,6 +12,7 @@ from ddml_kit.notebook.figures import style
 from ddml_kit.notebook.figures.figure import Figure
 
 NO, YES = style.ORANGE, style.BLUE
+POINTS = (("#7A4B00", "circle"), ("#002F4B", "diamond"))  # darker, to be seen on their own ground
 SCALE = [[0, NO], [0.5, "#FFFFFF"], [1, YES]]
 GAP = 0.012  # between neurons, as a share of the width
 
@@ -48,7 +49,7 @@ def neurons(
     grid |= {"y0": -edge, "dy": 2 * edge / (len(answer) - 1)}
     look = {"colorscale": SCALE, "showscale": False, "hoverinfo": "skip"}
     plot.add_heatmap(z=_bytes(2 * answer - 1), zmin=-127, zmax=127, **grid, **look)
-    for label, (colour, symbol) in enumerate(((NO, "circle"), (YES, "diamond"))):
+    for label, (colour, symbol) in enumerate(POINTS):
         chosen = points[labels == label].astype(np.float32)
         plot.add_scatter(
             x=chosen[:, 0],

@@ -32,7 +32,7 @@ from ddml_kit.training.one_machine import mini_batch, whole_batch
 from ddml_kit.training.optimisers import Optimiser, sgd, shampoo
 from ddml_kit.training.quasi_newton import bfgs, lbfgs
 
-LEAST = 1e-12  # what a loss that is lower is drawn as, on an axis of powers of ten
+LEAST, MOST = 1e-12, 1e6  # what a loss beyond is drawn as, on an axis of powers of ten
 WIDEST = 2000  # weights for which a matrix of all pairs is made
 TURNED = 40.0  # degrees
 GRID = 36  # points along each side of a network's plane
@@ -111,7 +111,8 @@ def which_way_and_how_far(**options: Any) -> Panel:
         )
 
     def height(w: np.ndarray, ground: str, condition: float, turned: bool, noise: float) -> float:
-        return max(LEAST, ground_of(ground, condition, turned, noise).height(w))
+        loss = ground_of(ground, condition, turned, noise).height(w)
+        return max(LEAST, loss) if loss < MOST else MOST  # NaN is above it, too
 
     def answers(
         run: Run, curve: Curve, ground: str, condition: float, turned: bool, noise: float
@@ -175,9 +176,7 @@ def _label(
     """The settings that matter to the run, and no others."""
     parts = [method]
     if method in RULES:
-        parts[0] += f" {lr:g}"
-        if method in WITH_MOMENTUM:
-            parts.append(f"momentum {mu:g}")
+        parts[0] += f" {lr:g}" + f" (keeps {mu:g})" * (method in WITH_MOMENTUM)
         if noise or ground not in SURFACES:
             parts.append(f"batch {batch_size}")
     parts.append(f"{ground} {condition:g}" if ground == "valley" else ground)
@@ -235,12 +234,14 @@ def _map(
     """The paths of the last runs on the same ground, that which is looked at last, on top."""
     same = [look for look in looks if _same_ground(look, shown) and look is not shown]
     drawn = [*same[1 - PATHS :], shown]
-    return landscape(
+    figure = landscape(
         plane,
-        {f"{look.label}": np.array(look.models) for look in drawn},
+        {look.label: np.array(look.models) for look in drawn},
         minima=minima,
         looks=[look.line for look in drawn],
     )
+    figure.plot.update_layout(showlegend=False, margin={"t": 12})  # the list of runs is one
+    return figure
 
 
 def _same_ground(one: Look, other: Look) -> bool:
