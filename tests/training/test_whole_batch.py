@@ -294,7 +294,7 @@ def test_a_search_uphill_finds_nothing(search) -> None:
     assert search(f, at, np.zeros(2), 1.0) is None
 
 
-@pytest.mark.parametrize("search", [backtracking, strong_wolfe, FLAT])
+@pytest.mark.parametrize("search", [backtracking, exact_on_quadratics, strong_wolfe, FLAT])
 def test_a_step_that_rounding_cannot_tell_from_none_is_none(search) -> None:
     f = line(lambda x: 1.0, lambda x: -1e-20 * (1 - x))
     assert search(f, f.at(np.zeros(1)), np.ones(1), 1.0) is None
