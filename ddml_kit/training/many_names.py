@@ -34,7 +34,7 @@ def oja(w: np.ndarray, x: np.ndarray) -> np.ndarray:
     """-z (x - z w) with z = w x, (d,): w becomes the first principal component, of length 1.
 
     E. Oja, "A Simplified Neuron Model as a Principal Component Analyzer", Journal of Mathematical
-    Biology 15, 1982, equation 3. It is the gradient of -(w x)^2 / 2, whose minimum on the unit
+    Biology 15, 1982. It is the gradient of -(w x)^2 / 2, whose minimum on the unit
     sphere is the component, with the return to the sphere to first order in the step size.
     """
     z = w @ x

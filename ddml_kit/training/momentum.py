@@ -5,9 +5,10 @@ are added up, steps along the valley do not. On a quadratic of condition number 
 size and momentum take the error down by (sqrt(kappa) - 1) / (sqrt(kappa) + 1) a step, where plain
 descent has (kappa - 1) / (kappa + 1) (`best_rates`).
 
-Both in the form of I. Sutskever, J. Martens, G. Dahl, G. Hinton, "On the importance of
-initialization and momentum in deep learning", ICML 2013, as torch.optim.SGD writes it: the velocity
-adds up gradients, and the learning rate multiplies the velocity.
+Both as torch.optim.SGD writes them: the velocity adds up gradients, and the learning rate
+multiplies it. In I. Sutskever, J. Martens, G. Dahl, G. Hinton, "On the importance of initialization
+and momentum in deep learning", ICML 2013, the rate is inside the velocity, which comes to the same
+as long as it stays as it is.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def momentum(lr: float, *, mu: float = 0.9) -> Optimiser:
     """v = mu v + g, w -= lr v: a heavy ball, with v = 0 at first.
 
     B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", USSR
-    Computational Mathematics and Mathematical Physics 4(5), 1964, equation 9, whose difference of
-    the last two w is -lr v here. Of a sparse gradient all coordinates move that have a velocity.
+    Computational Mathematics and Mathematical Physics 4(5), 1964, whose difference of the last two
+    w is -lr v here. Of a sparse gradient all coordinates move that have a velocity.
     Raises ValueError unless lr > 0 and 0 <= mu < 1.
     """
     check_rate(lr)
@@ -71,8 +72,8 @@ def nesterov(lr: float, *, mu: float = 0.9) -> Optimiser:
 def best_rates(largest: float, condition: float) -> tuple[float, float, float]:
     """The best lr of plain descent, and the best lr and mu of momentum, on a quadratic.
 
-    largest: the largest curvature; condition: how many times the smallest it is. Polyak 1964,
-    theorem 9, with L = largest and l = L / condition: 2 / (L + l); 4 / (sqrt L + sqrt l)^2 and
+    largest: the largest curvature; condition: how many times the smallest it is. Polyak 1964, with
+    L = largest and l = L / condition: 2 / (L + l); 4 / (sqrt L + sqrt l)^2 and
     ((sqrt L - sqrt l) / (sqrt L + sqrt l))^2. Raises ValueError unless condition >= 1.
     """
     if not condition >= 1:

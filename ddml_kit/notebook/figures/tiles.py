@@ -22,7 +22,7 @@ def tiles(
     badge: Badge | None = None,
     caption: str = "",
 ) -> Figure:
-    """Rows of pictures, (name, (k, h, w)): blue above zero, red below, each row by its own scale.
+    """Rows of pictures, (name, (k, h, w)): blue above zero, orange below, a scale for each row.
 
     titles: above the columns. caption: where it ran, if not by badge alone. Pictures of one row
     have one size; those of other rows are drawn as large.
