@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddml_kit.cluster import Processes, Simulated
+from ddml_kit.cluster import Processes, Simulated, Torchrun
 
-CLUSTERS = [Simulated, Processes]
+CLUSTERS = [Simulated, Processes, Torchrun]
 SIZES = [1, 2, 3, 5]
