@@ -289,6 +289,13 @@ function render({ model, el }) {
         element("div", {}, element("dt", {}, name), element("dd", {}, text))));
     }
     if (changed("runs", [state.runs, state.shown])) showRuns(state.runs, state.shown);
+    const live = spec.live && state.busy ? model.get("live").line : null;
+    const shown = state.runs.find((kept) => kept.number === state.shown);
+    const titled = live ? { line: live, label: "the run under way" } : shown;
+    if (changed("titled", titled ?? null)) {
+      caption.replaceChildren(...(titled
+        ? [swatch(titled.line), element("h4", {}, `${spec.pictured}: ${titled.label}`)] : []));
+    }
   }
 
   function showAlert(message) {
@@ -320,9 +327,6 @@ function render({ model, el }) {
       }, "×"))));
     refocus();
     if (grown) list.scrollTop = list.scrollHeight;
-    const shown = all.find((kept) => kept.number === number);
-    caption.replaceChildren(...(shown
-      ? [swatch(shown.line), element("h4", {}, `${spec.pictured}: ${shown.label}`)] : []));
   }
 
   // What gives the focus back to the button of the list that has it now, or had, if it is gone, to

@@ -24,6 +24,7 @@ def spec(plan: Plan) -> dict[str, Any]:
         "presets": list(plan.presets),
         "value": plan.value,
         "pictured": plan.pictured,
+        "live": plan.picture is not None,  # what is below the curves moves with the run under way
         "largest": LARGEST,
     }
 
