@@ -19,8 +19,10 @@ from ddml_kit.problems import (
     digits,
     sparse_logistic,
 )
+from ddml_kit.training.adaptive import adam
 from ddml_kit.training.data_parallel import data_parallel
-from ddml_kit.training.optimisers import from_torch, sgd
+from ddml_kit.training.momentum import momentum
+from ddml_kit.training.optimisers import sgd
 from ddml_kit.training.reducers import by, mean
 from tests.clusters import CLUSTERS, SIZES
 
@@ -61,8 +63,8 @@ def test_the_same_bits_on_every_rank_of_every_cluster(size):
             data_parallel(comm, problem, optimiser, steps=4, batch_size=33, reducer=reducer)
             for optimiser, reducer in (
                 (sgd(0.1), mean),
-                (from_torch(torch.optim.Adam, lr=0.01), by(ring)),
-                (from_torch(torch.optim.SGD, lr=0.1, momentum=0.9), by(halving_doubling)),
+                (adam(0.01), by(ring)),
+                (momentum(0.1), by(halving_doubling)),
             )
         ]
 

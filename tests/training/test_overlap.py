@@ -12,8 +12,9 @@ from ddml_kit.cluster import Network, Processes, RankFailed, Simulated
 from ddml_kit.cluster.trace import ALL_REDUCE, COMPUTE, SEND
 from ddml_kit.collectives import ring
 from ddml_kit.problems import Data, Logistic, TorchModule, digits
+from ddml_kit.training.adaptive import adam
 from ddml_kit.training.data_parallel import data_parallel
-from ddml_kit.training.optimisers import from_torch, sgd
+from ddml_kit.training.optimisers import sgd
 from ddml_kit.training.overlap import overlapped
 from ddml_kit.training.reducers import by, mean
 from tests.clusters import CLUSTERS, SIZES
@@ -53,7 +54,7 @@ class InOrder(TorchModule):
 @pytest.mark.parametrize("size", SIZES)
 def test_the_model_is_that_of_data_parallel_to_the_bit_on_every_cluster(size):
     def program(comm, problem):
-        optimiser = from_torch(torch.optim.Adam, lr=0.01)
+        optimiser = adam(0.01)
         options = {"steps": 3, "batch_size": 16}
         return [
             data_parallel(comm, problem, optimiser, **options),
