@@ -44,7 +44,7 @@ class Shape:
 class Surface(Supervised):
     """The mean of f(w) + x_i^T w, as a function of w, (2,), in float64.
 
-    shape: f. x: the tilts, (n, 2).
+    shape: f. x: the tilts, (n, 2). Labels are zeros and mean nothing.
     """
 
     dim, dtype, shapes = 2, np.dtype(np.float64), ((2,),)
@@ -57,7 +57,9 @@ class Surface(Supervised):
         self._tilt = self.x.mean(axis=0)
 
     def on(self, x: Any, y: np.ndarray) -> Self:
-        return type(self)(self.shape, x)
+        other = type(self)(self.shape, x)
+        other.y = y
+        return other
 
     def initial(self, seed: int = 0) -> np.ndarray:
         """The start of the walk, (2,), whatever the seed."""

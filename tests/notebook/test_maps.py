@@ -74,7 +74,7 @@ def test_tiles_have_a_row_s_own_scale_and_say_its_range() -> None:
     assert decoded(data[0]["z"]).tolist() == [0, 127, -64, 0]
     assert set(decoded(data[1]["z"]).tolist()) == {127}
     assert repr(figure) == (
-        "simulated: small: 1 pictures of 2 × 2, from -0.05 to 0.1. "
+        "simulated: small: 1 picture of 2 × 2, from -0.05 to 0.1. "
         "large: 2 pictures of 3 × 3, from 4 to 4."
     )
     blank = tiles([("zeros", np.zeros((1, 2, 2)))]).data()["data"][0]

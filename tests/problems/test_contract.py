@@ -24,6 +24,7 @@ from ddml_kit.problems import (
     shuffled,
     sparse_logistic,
 )
+from ddml_kit.problems.surfaces import bowl
 
 N = 23
 
@@ -36,6 +37,8 @@ def make(kind: str) -> Problem:
     if kind == "quadratic":
         roots = rng.standard_normal((N, 4, 4))
         return Quadratic(roots @ roots.transpose(0, 2, 1), rng.standard_normal((N, 4)))
+    if kind == "surface":
+        return bowl(7, angle=20, noise=0.5, samples=N)
     if kind == "torch":
         module = torch.nn.Sequential(
             torch.nn.Flatten(), torch.nn.Linear(6, 4), torch.nn.Tanh(), torch.nn.Linear(4, 5)
@@ -52,7 +55,7 @@ def make(kind: str) -> Problem:
 
 KINDS = (
     *("quadratic", "least squares", "logistic", "softmax"),
-    *("sparse logistic", "sparse softmax", "torch"),
+    *("sparse logistic", "sparse softmax", "torch", "surface"),
 )
 
 

@@ -67,7 +67,7 @@ def tiles(
         )
         shape = " × ".join(map(str, pictures.shape[1:]))
         words.append(
-            f"**{name}**: {len(pictures)} pictures of {shape}, from "
+            f"**{name}**: {len(pictures)} picture{'s' * (len(pictures) > 1)} of {shape}, from "
             f"{number_text(float(pictures.min()))} to {number_text(float(pictures.max()))}."
         )
     for column, title in enumerate(titles):
