@@ -124,7 +124,7 @@ class Comm:
             raise ValueError(f"op must be one of {', '.join(OPERATIONS)}, got {op!r}")
         if order not in ("rank", "any"):
             raise ValueError(f'order must be "rank" or "any", got {order!r}')
-        if getattr(x, "is_cuda", False):
+        if type(x) is not np.ndarray and getattr(x, "is_cuda", False):
             return self._all_reduce_on_gpu(x, op, order, out)
         array = np.ascontiguousarray(x)  # makes a scalar one-dimensional
         if array.dtype.kind not in "fc":
@@ -136,7 +136,7 @@ class Comm:
         )
         if op == "mean":
             np.divide(result, self.size, out=result)
-        return result if np.ndim(x) else result[0].item()
+        return result if array is x or np.ndim(x) else result[0].item()
 
     def _all_reduce_on_gpu(self, x: Any, op: str, order: Order, out: Any) -> Any:
         """The same of a tensor on a GPU."""

@@ -15,10 +15,11 @@ import numpy as np
 from ddml_kit.cluster.endpoint import ANY, Message, Order
 from ddml_kit.cluster.errors import Call, Stopped, Timeout, awaited_call, awaited_message
 from ddml_kit.cluster.faults import Slowdown
-from ddml_kit.cluster.local.collectives import BARRIER as BARRIER_CALL
-from ddml_kit.cluster.local.collectives import Meeting
+from ddml_kit.cluster.local.collectives import AllReduce, room
 from ddml_kit.cluster.local.encoding import encode
 from ddml_kit.cluster.local.locks import RankLock
+from ddml_kit.cluster.local.meeting import BARRIER as BARRIER_CALL
+from ddml_kit.cluster.local.meeting import Meeting
 from ddml_kit.cluster.local.memory import Heap, Views, total
 from ddml_kit.cluster.local.passing import RealEndpoint
 from ddml_kit.cluster.local.queues import Mail, Received
@@ -82,6 +83,7 @@ class LocalEndpoint(RealEndpoint):
         self._mail = Mail(wiring, rank, heap, views)
         self._results = Results()
         self._meetings: dict[int, Meeting] = {}
+        self._all_reduces: dict[int, AllReduce] = {}
         self._locks: Counter[int] = Counter()
 
     # ------------------------------------------------------------------------- messages
@@ -184,16 +186,23 @@ class LocalEndpoint(RealEndpoint):
         order: Order = "rank",
     ) -> np.ndarray:
         start = monotonic()
-        self._waiter.check()
-        nbytes = 0
-        if len(members) > 1:
-            result, nbytes = self._meeting(members, context, ("all_reduce",)).all_reduce(x, op, out)
-        elif out is None:
-            result = x.copy()
+        if self._words[STOP]:
+            raise Stopped
+        all_reduce = self._all_reduces.get(context)
+        if all_reduce is not None:
+            result, nbytes = all_reduce.reduce(x, op, out)
+        elif len(members) > 1:
+            meeting = self._meeting(members, context, ("all_reduce",))
+            all_reduce = self._all_reduces[context] = AllReduce(meeting, self._mail, self._results)
+            result, nbytes = all_reduce.reduce(x, op, out)
         else:
-            np.copyto(out, x)
-            result = out
-        self._log(ALL_REDUCE, start, nbytes=nbytes)
+            result, nbytes = np.empty_like(x) if out is None else out, 0
+            np.copyto(result, x)
+        strand, began, trace = self._strand, self._started, self._trace
+        strand.mark = stop = monotonic()
+        trace += pack_event(
+            start - began, stop - began, nbytes, -1, self.rank, -1, ALL_REDUCE, strand.number
+        )
         return result
 
     def all_gather(self, value: Any, members: Sequence[int], context: int) -> list[Any]:
@@ -254,8 +263,9 @@ class LocalEndpoint(RealEndpoint):
             def agree(address: int) -> int:
                 return self._told(address, AGREEMENT, members, context, call)
 
+            more = room(len(members))
             meeting = self._meetings[context] = Meeting(
-                members, self.rank, self._wiring, self._waiter, self._mail, self._results, agree
+                members, self.rank, self._wiring, self._waiter, self._mail, agree, more
             )
         return meeting
 

@@ -41,6 +41,7 @@ SEGMENTS = 14 if MEMFD else 9 if POSIX else 2
 give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: time.sleep(0))
 
 _turn = threading.Lock()
+acquire, release = _turn.acquire, _turn.release
 WEAK = platform.machine().lower() not in ("x86_64", "amd64", "i686", "i386")
 # where WEAK, a store may be seen before an earlier one, and a load be done before an earlier one
 

@@ -110,17 +110,42 @@ class Waiter:
                 if ready():
                     self._glances = GLANCES
                     return True
-            self._long += 1
-            self._glances = max(FEWEST, self._glances // 2)
-            if self._long % RETRY == 0:
-                self._glances = GLANCES
-                self._spread()
+            self._took_long()
         else:
             for _ in range(LOOKS):
                 if ready():
                     return True
                 give_way()
         return False
+
+    def look_at(self, words: memoryview, places: Sequence[int], least: int) -> bool:
+        """Whether the words at these places, one or more, all get to be `least` or more soon.
+
+        The same as `look`, made short: a look is a load, not a call.
+        """
+        last, k = len(places) - 1, 0
+        crowded, looks = not self._roomy, 1
+        if self._strands == 1:
+            looks = LOOKS if crowded else 2 * self._glances
+        for _ in range(looks):
+            while words[places[k]] >= least:
+                if k == last:
+                    self._glances = GLANCES
+                    return True
+                k += 1
+            if crowded:
+                give_way()
+        if not crowded and looks > 1:
+            self._took_long()
+        return False
+
+    def _took_long(self) -> None:
+        """Nothing came while I looked."""
+        self._long += 1
+        self._glances = max(FEWEST, self._glances // 2)
+        if self._long % RETRY == 0:
+            self._glances = GLANCES
+            self._spread()
 
     def sleep(
         self, ready: Callable[[], bool], what: Callable[[], str], deadline: float | None = None

@@ -6,11 +6,13 @@ from local_ranks import Ranks, run
 
 from ddml_kit.cluster import RankFailed
 from ddml_kit.cluster.comm import OPERATIONS
-from ddml_kit.cluster.local.collectives import SLOT
+from ddml_kit.cluster.local.collectives import BLOCK, PAIR, SLOT
+from ddml_kit.cluster.local.meeting import ARRIVED, STEPS
 from ddml_kit.cluster.payload import all_gather_bytes, all_reduce_bytes, broadcast_bytes, fold
 from ddml_kit.cluster.trace import ALL_GATHER, ALL_REDUCE, BROADCAST
 
-LENGTHS = [0, 1, 7, SLOT // 8, SLOT // 8 + 1, 20_001, 140_000]  # either way, even and ragged
+# in a slot, in one block, in several; even and ragged
+LENGTHS = [0, 1, 7, SLOT // 8, SLOT // 8 + 1, 20_001, PAIR // 4 + 1, 3 * BLOCK // 8 + 5]
 
 
 def vector(rank, length, dtype):
@@ -76,18 +78,81 @@ def test_a_mean_of_whole_numbers_does_not_fit_into_whole_numbers():
     assert run(2, program) == [[0.0, 1.0, 2.0]] * 2
 
 
-def test_many_in_a_row_do_not_disturb_each_other():
+@pytest.mark.parametrize("n", [2, 3])
+def test_many_in_a_row_do_not_disturb_each_other(n):
     def program(comm):
         rng = np.random.default_rng(5)  # the same lengths on all ranks
         for step in range(400):
-            length = int(rng.choice([1, 100, SLOT // 8, SLOT // 4 + 1, 50_000]))
+            length = int(rng.choice([1, 100, SLOT // 8, SLOT // 4 + 1, 50_000, 200_000]))
             y = comm.all_reduce(np.full(length, step + comm.rank, np.int64))
-            assert (y == 3 * step + 3).all()
+            assert (y == n * step + n * (n - 1) // 2).all()
             if step % 50 == 0:
                 comm.barrier()
         return True
 
-    assert run(3, program) == [True] * 3
+    assert run(n, program) == [True] * n
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("length", [5, SLOT])
+def test_nobody_overwrites_what_a_slow_rank_still_reads(n, length):
+    """The last rank reads what others have written only when they are in the next all-reduce."""
+
+    def program(comm):
+        def waits(*_):
+            meeting = comm._endpoint._meetings[0]
+            there = (meeting.number + 1) << STEPS
+            while any(meeting.words[line + ARRIVED] < there for line in meeting.lines[:-1]):
+                pass  # they have written by then
+
+        def slowly(*operands):
+            waits()
+            return np.add(*operands)
+
+        class Slow(np.ndarray):  # where the chunks of more than two ranks go
+            def __setitem__(self, *item):
+                waits()
+                super().__setitem__(*item)
+
+        comm.all_reduce(np.zeros(length))  # so that its plan is there
+        reduce, last = comm._endpoint._all_reduces[0].reduce, comm.rank == n - 1
+        out = np.empty(length).view(Slow) if last and n > 2 and length == SLOT else None
+        op = slowly if last and out is None else np.add
+        slowly.__name__ = "add"
+        first, _ = reduce(np.full(length, 1.0), op, out)
+        second = comm.all_reduce(np.full(length, 10.0))
+        assert (first == n).all()
+        assert (second == 10 * n).all()
+        return True
+
+    assert run(n, program) == [True] * n
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_result_may_go_where_x_lies_or_near(n):
+    def program(comm):
+        for length in (6, SLOT // 8 + 1, 2 * BLOCK // 8 + 3):
+            for first, second in ((0, 0), (0, 1), (1, 0)):
+                memory = vector(comm.rank, length + 1, "f8")
+                x, out = memory[first:][:length], memory[second:][:length]
+                parts = [vector(rank, length + 1, "f8")[first:][:length] for rank in range(n)]
+                assert comm.all_reduce(x, out=out) is out
+                assert out.tobytes() == fold(parts, np.add).tobytes()
+        return True
+
+    assert run(n, program) == [True] * n
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_an_overflow_in_one_block_is_raised_on_all_when_all_have_their_part(n):
+    def program(comm):
+        x = np.ones(3 * BLOCK // 8 + 1)
+        x[5] = np.finfo(float).max
+        with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+            comm.all_reduce(x)
+        return comm.all_reduce(np.ones(len(x)))[-1]
+
+    assert run(n, program) == [n] * n
 
 
 def test_collectives_that_wait_and_that_do_not_can_be_mixed():
@@ -149,6 +214,22 @@ def test_ranks_that_differ_get_a_sentence(length):
     assert "rank 0 all_reduce" in said[2]
 
 
+@pytest.mark.parametrize("n", [2, 3])
+def test_ranks_that_differed_can_agree_again(n):
+    def program(comm):
+        total = n * (n + 1) // 2
+        for length, other in ((5, SLOT), (SLOT, 5), (SLOT, 2 * SLOT), (5, 6), (5, 0), (SLOT, 0)):
+            x = np.full(length, comm.rank + 1.0)
+            y = np.ones(other) if comm.rank else x
+            with pytest.raises(ValueError, match="the same call on every rank"):
+                comm.all_reduce(y) if len(y) else comm.barrier()
+            for _ in range(3):
+                assert (comm.all_reduce(x) == total).all()
+        return True
+
+    assert run(n, program) == [True] * n
+
+
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_all_gather_and_broadcast(n):
     def program(comm):
@@ -181,6 +262,20 @@ def test_the_books_are_those_of_the_algorithm():
         ranks.results()
         for rank, trace in ranks.traces.items():
             assert trace.of(ALL_REDUCE)["bytes"].tolist() == [all_reduce_bytes(10, 4, 3, rank)]
+
+
+@pytest.mark.parametrize("length", [5, SLOT])
+def test_an_all_reduce_of_two_of_which_one_is_dead_fails(length):
+    def program(comm):
+        comm.all_reduce(np.zeros(length))
+        if comm.rank == 1:
+            comm._endpoint._wiring.mark_dead(1, "it was told to", 2.5)
+            return None
+        with pytest.raises(RankFailed, match=r"rank 1 failed at 2.5 s: it was told to"):
+            comm.all_reduce(np.zeros(length))
+        return None
+
+    assert run(2, program) == [None, None]
 
 
 @pytest.mark.parametrize("length", [5, SLOT])
