@@ -4,7 +4,8 @@ Each rank puts down a word for its call, with the call's number and sign, and a 
 arrived there; the others look. A rank arrives once at a call that all wait for, and again after
 each step of a long one. Gathers and broadcasts travel as messages (see endpoint.py), and a rank may
 be through with one before others begin it. That all make the same calls is seen here for them, too:
-of two that differ the later one sees it and wakes those who wait.
+of two that differ the later one sees it and wakes those who wait. Who has found that a call differs
+notes its number, since it may be two calls on when a slow rank comes to that one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ TEXT = 256  # bytes in which a rank says what it calls
 STEPS = 20  # bits of an arrival that count steps; those above are the call's number
 NUMBER = (1 << 32) - 1  # a word is a sign, and the number of the call in these bits
 BARRIER: Call = ("barrier",)
-SAID, ARRIVED, FREE = 0, 2, 3  # words of a member: two for odd and even calls; for others
+SAID, ARRIVED, DIFFERS, FREE = 0, 2, 3, 5  # words of a member, two of the first and the third
 
 
 class Named:
@@ -195,10 +196,13 @@ class Meeting:
 
     def _compare(self) -> None:
         """Raises ValueError if another member has called something else."""
-        words = self.words
-        for at in self._theirs[self.number & 1]:
+        words, number = self.words, self.number
+        for at in self._theirs[number & 1]:
             if words[at] != self._word:  # or it has gone on
                 self.check(())
+        for i, line in enumerate(self.lines):
+            if words[line + DIFFERS + (number & 1)] == number:
+                raise self._mismatch(i)
 
     def _is_beyond(self, i: int) -> bool:
         """Whether the i-th member has begun a later call than I have."""
@@ -212,6 +216,7 @@ class Meeting:
         theirs = self.view[at : at + TEXT].rstrip(b"\0").decode(errors="replace")
         if self.words[self.lines[i] + SAID + which] & NUMBER != self.number:
             theirs = "something else, and went on"
+        self.words[self.lines[self.position] + DIFFERS + which] = self.number
         fence()
         self._wake_all()
         return mismatch(self._rank, self._call.name, self.members[i], theirs)
