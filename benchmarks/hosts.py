@@ -5,7 +5,9 @@
 
 Each host has a network of its own, processes of its own and its own view of them (Linux
 namespaces); the cable is a veth pair, and each end lets out no more than `rate` bytes a second
-(tbf, the token bucket filter of tc). The files are the machine's, and so are its cores.
+(tbf, the token bucket filter of tc). The files are the machine's, and so are its cores. TCP is as
+on any Linux (CUBIC), and hands down no more than two packets at once: 64 KB, as it likes to on
+a virtual cable, would hold a slow one for milliseconds, which no short message could pass.
 
 Nothing has a name, so nothing has to be cleaned up: a host lives as long as its first process,
 which reads from a pipe that this process holds. When the pipe closes, be it that this process was
@@ -29,9 +31,10 @@ from dataclasses import dataclass
 from typing import IO
 
 NEEDED = ("ip", "tc", "unshare", "nsenter")  # commands
-ADDRESSES = ("10.0.0.1", "10.0.0.2")
+NET, ADDRESSES = "10.0.0.0/24", ("10.0.0.1", "10.0.0.2")
 CABLE = "eth0"  # what each host calls its end
 PORT = 29500  # of the first host, where torchrun's processes meet
+SEGMENT = 3000  # bytes that are handed down at once
 BURST = 2000  # bytes that pass at once after a pause: one packet of 1,514, and what a timer is late
 QUEUE = 16_000_000  # bytes that may wait for the cable; TCP sends no more ahead, so none is dropped
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -59,9 +62,9 @@ class Host:
     enter: Sequence[str]
 
     def start(self, command: Sequence[str], output: IO[bytes], **env: str) -> subprocess.Popen:
-        """The command as a process on this host; what it prints goes to `output`."""
+        """The command as a process on this host, in this folder; it prints to `output`."""
         return subprocess.Popen(
-            [*self.enter, *command],
+            [*self.enter, "env", "--chdir", os.getcwd(), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -81,7 +84,7 @@ def two_hosts(rate: float) -> Iterator[tuple[Host, Host]]:
         raise NoHosts(f"two hosts need the namespaces of Linux, this is {sys.platform}")
     missing = [command for command in NEEDED if shutil.which(command) is None]
     if missing:
-        raise NoHosts(f"two hosts need {', '.join(NEEDED)}; {', '.join(missing)} is not installed")
+        raise NoHosts(f"two hosts need {', '.join(NEEDED)}; there is no {', '.join(missing)}")
     with ExitStack() as stack:
         if os.geteuid() == 0:
             first, second = (_host(stack, address, ["unshare"]) for address in ADDRESSES)
@@ -95,7 +98,8 @@ def two_hosts(rate: float) -> Iterator[tuple[Host, Host]]:
             for command in (
                 "ip link set lo up",
                 f"ip address add {host.address}/24 dev {CABLE}",
-                f"ip link set {CABLE} up",
+                f"ip link set {CABLE} up gso_max_size {SEGMENT}",
+                f"ip route replace {NET} dev {CABLE} congctl cubic",
                 f"tc qdisc add dev {CABLE} root tbf rate {round(8 * rate)}bit burst {BURST} "
                 f"limit {QUEUE}",
             ):
@@ -147,7 +151,8 @@ def _host(stack: ExitStack, address: str, unshare: Sequence[str]) -> Host:
     assert process.stdout is not None
     assert process.stderr is not None
     if not process.stdout.readline():  # it writes when all is separate
-        raise NoHosts(f"no host can be made here: {process.stderr.read().decode().strip()}")
+        why = process.stderr.read().decode().strip()
+        raise NoHosts(f"no host can be made here, for which one must be root: {why}")
     with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="utf8") as file:
         pid = int(file.read())
     return Host(address, pid, _enter(pid, "--net", "--pid", "--mount"))

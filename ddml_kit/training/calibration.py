@@ -6,7 +6,8 @@ alpha and bandwidth beta, which are measured by sending a message back and forth
 
 What the model leaves out: that a processor is busy while it sends (the overhead of D. Culler et
 al., "LogP: Towards a Realistic Model of Parallel Computation", PPoPP 1993), that messages which fit
-in a cache move faster, and that workers share cores and memory when there are many of them.
+in a cache move faster, and that workers share cores and memory when there are many of them. What
+that makes of the latency when all of them talk, `crowded` measures.
 """
 
 from __future__ import annotations
@@ -52,6 +53,22 @@ def ping_pong_between(
     if comm.rank not in ends:
         return np.zeros(len(sizes))
     return ping_pong(comm.group(ends), sizes, repeats)
+
+
+def crowded(comm: Comm, rounds: int) -> float:
+    """Seconds of a round in which every rank sends 8 bytes to its right and gets 8 from its left.
+
+    The mean of so many rounds. Where ranks have a core each it is about the latency of a ping-pong.
+    Where n of them share c cores, and one message keeps a core busy for o, it is no less than
+    n o / c, since all the cores are wanted at once.
+    """
+    ball, right, left = np.zeros(8, np.uint8), (comm.rank + 1) % comm.size, comm.rank - 1
+    comm.barrier()
+    start = comm.now()
+    for _ in range(rounds):
+        comm.send(ball, right)
+        comm.recv(left % comm.size)
+    return (comm.now() - start) / rounds
 
 
 def fit(sizes: Sequence[int], seconds: Sequence[float] | np.ndarray) -> tuple[float, float]:
@@ -123,20 +140,23 @@ def network(
     *,
     racks: int = 1,
     fair: bool = False,
+    least: float = 0.0,
 ) -> Network:
     """The network whose messages take so long: those within a rack `near`, the others `far`.
 
-    sizes: in bytes; near, far: seconds, as `fit` takes them. `far` is not shorter than `near`.
+    sizes: in bytes; near, far: seconds, as `fit` takes them. least: seconds below which no latency
+    is, as found by `crowded`. The latency of `far` is no shorter than that of `near`.
     """
     alpha, beta = fit(sizes, near)
+    latency = max(alpha, least)
     if far is None:
-        return Network(latency=alpha, bandwidth=beta, fair=fair)
+        return Network(latency=latency, bandwidth=beta, fair=fair)
     far_alpha, far_beta = fit(sizes, far)
     return Network(
-        latency=alpha,
+        latency=latency,
         bandwidth=beta,
         racks=racks,
-        uplink_latency=max(far_alpha - alpha, 0.0),
+        uplink_latency=max(far_alpha - latency, 0.0),
         uplink_bandwidth=far_beta,
         fair=fair,
     )

@@ -12,13 +12,16 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import hosts as two
 from benchmarks.hosts import NoHosts, torchrun, two_hosts
+from ddml_kit.cluster import Run
+from ddml_kit.command.main import main
 
 RATE = 12.5e6  # bytes a second
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds until a test gives up; most of it is for starting torch
 ROOT = Path(__file__).parents[2]
 
 
@@ -112,14 +115,31 @@ def test_when_their_maker_is_killed_nothing_is_left(hosts):
 
 def test_where_they_cannot_be_made_a_sentence_says_why(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(NoHosts, match="ip, tc, unshare, nsenter is not installed"), two_hosts(1e6):
+    with pytest.raises(NoHosts, match="there is no ip, tc, unshare, nsenter"), two_hosts(1e6):
         pass
 
 
-def test_what_was_refused_is_told(monkeypatch):
+def test_what_was_refused_is_told(monkeypatch, tmp_path):
+    refusing = tmp_path / "unshare"
+    refusing.write_text("#!/bin/sh\necho unshare failed: Operation not permitted >&2; exit 1\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(NoHosts, match="one must be root: unshare failed: Op"), two_hosts(1e6):
+        pass
+
+
+def test_a_cable_that_is_refused_is_told(monkeypatch):
     monkeypatch.setattr(two, "CABLE", "a name that no cable can have")
-    with (
-        pytest.raises(NoHosts, match=r"no hosts can be joined here, .* ip link add"),
-        two_hosts(1e6),
-    ):
+    with pytest.raises(NoHosts, match=r"no hosts can be joined here, .* ip link"), two_hosts(1e6):
         pass
+
+
+def test_two_hosts_train_one_model_with_the_bits_of_a_simulated_cluster(hosts, tmp_path):
+    there, here = str(tmp_path / "there.npz"), str(tmp_path / "here.npz")
+    training = ["run", "data_parallel", "--problem", "digits", "--steps", "20", "--out"]
+    torchrun(hosts, 2, ["-m", "ddml_kit", *training, there], PATIENCE)
+    assert main([*training, here, "--simulated", "4"]) == 0
+    measured, simulated = Run.load(there), Run.load(here)
+    assert (measured.badge, measured.size) == ("measured", 4)
+    for w, expected in zip(measured.results, simulated.results, strict=True):
+        np.testing.assert_array_equal(w, expected, strict=True)

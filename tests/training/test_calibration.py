@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddml_kit.cluster import Exponential, Network, Processes, Simulated
-from ddml_kit.training.calibration import SIZES, calibrate, fit, network, ping_pong, timed
+from ddml_kit.training.calibration import (
+    SIZES,
+    calibrate,
+    crowded,
+    fit,
+    network,
+    ping_pong,
+    timed,
+)
 from ddml_kit.training.messages import broadcast
 
 NETWORK = Network(latency=2e-5, bandwidth=3e8)
@@ -146,3 +154,18 @@ def test_a_ping_pong_within_a_rack_needs_two_ranks_there(size, racks) -> None:
         ValueError, match=f"so {size} ranks have from 1 to {size - 1} racks, got {racks}"
     ):
         calibrate(Simulated(size), racks=racks)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_in_a_crowd_that_shares_nothing_a_round_takes_a_message(size) -> None:
+    seconds = Simulated(size, network=NETWORK).run(crowded, 10).results
+    assert np.allclose(seconds, 2e-5 + 8 / 3e8 if size > 1 else 0.0, rtol=1e-9)
+
+
+def test_no_latency_is_less_than_in_the_crowd() -> None:
+    sizes = [8, 10**6]
+    near, far = ([alpha + m / 1e8 for m in sizes] for alpha in (1e-5, 3e-5))
+    for least, latency, uplink in ((0.0, 1e-5, 2e-5), (2e-5, 2e-5, 1e-5), (5e-5, 5e-5, 0.0)):
+        found = network(sizes, near, far, racks=2, least=least)
+        assert math.isclose(found.latency, latency, rel_tol=1e-6)
+        assert math.isclose(found.uplink_latency, uplink, rel_tol=1e-6)
