@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ddml_kit.cluster.distributed.world import NAMES
 from ddml_kit.command.values import Reader, reader
 
 FAILED, BAD_INPUT, BY_SIGNAL = 1, 2, 128  # exit statuses; to the last the signal's number is added
@@ -48,7 +49,7 @@ def told(reader: Reader) -> Callable[[str], Any]:
 
 def launched() -> bool:
     """Whether torchrun, or something like it, has started this process."""
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE"))
+    return all(name in os.environ for name in NAMES)
 
 
 def speaks() -> bool:

@@ -7,23 +7,22 @@ chosen one lacks is refused. Where torchrun has started this process, no cluster
 from __future__ import annotations
 
 import argparse
-import importlib
 import inspect
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ddml_kit.cluster import Network, Processes, Simulated, faults
+from ddml_kit.cluster import Network, Processes, Simulated, Torchrun, faults
 from ddml_kit.cluster.faults import Slowdown
 from ddml_kit.cluster.run import Cluster, OnFailure
 from ddml_kit.command.calls import Maker, Makers, by_name, call, maker
 from ddml_kit.command.options import launched, typed
 from ddml_kit.command.values import PLAIN
 
-PLACES = {
-    "simulated": "N ranks in virtual time, the same in every run",
-    "processes": "N processes of this machine",
-    "torchrun": "N processes of this machine that talk through torch.distributed",
+PLACES: dict[str, tuple[Callable[..., Cluster], str]] = {
+    "simulated": (Simulated, "N ranks in virtual time, the same in every run"),
+    "processes": (Processes, "N processes of this machine"),
+    "torchrun": (Torchrun, "N processes of this machine that talk through torch.distributed"),
 }
 GIVEN = {  # the parameters of clusters, and their options
     "seed": "seed",
@@ -46,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """All that says where. An option of the cluster that is not given leaves no trace."""
     where = parser.add_argument_group("where", "one of these, or none where torchrun starts it")
     only = where.add_mutually_exclusive_group()
-    for name, words in PLACES.items():
+    for name, (_, words) in PLACES.items():
         only.add_argument(f"--{name}", type=typed(int), metavar="N", help=words)
     group = parser.add_argument_group("the cluster", argument_default=argparse.SUPPRESS)
     group.add_argument("--seed", type=typed(int), metavar="N", help="of all random numbers (0)")
@@ -87,7 +86,7 @@ def chosen(options: argparse.Namespace) -> Place:
             f"--{named} is for one process, but torchrun has started {os.environ['WORLD_SIZE']}"
         )
     name = named or "torchrun"
-    kind, size = _kind(name), getattr(options, name)
+    kind, size = PLACES[name][0], getattr(options, name)
     given = {key: value for key, value in vars(options).items() if key in GIVEN}
     for key in given:
         if key not in inspect.signature(kind).parameters:
@@ -103,12 +102,6 @@ def chosen(options: argparse.Namespace) -> Place:
     cluster = kind(**given) if size is None else kind(size, **given)
     about["size"] = cluster.size
     return Place(cluster, about)
-
-
-def _kind(name: str) -> Callable[..., Cluster]:
-    if name == "torchrun":  # torch takes seconds to import
-        return importlib.import_module("ddml_kit.cluster.torchrun").Torchrun
-    return {"simulated": Simulated, "processes": Processes}[name]
 
 
 def _crashes(text: str) -> Mapping[int, float]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ddml_kit
 from ddml_kit.cluster.errors import ClusterError, RankFailed
@@ -18,8 +19,8 @@ from ddml_kit.command.options import BY_SIGNAL, FAILED, Parser, sentence, speaks
 from ddml_kit.command.progress import Progress
 from ddml_kit.command.report import account, table
 from ddml_kit.command.rooms import Program, programs
-from ddml_kit.command.tasks import Task, tasks
-from ddml_kit.command.watching import Ending, watch
+from ddml_kit.command.tasks import Figures, Task, tasks
+from ddml_kit.command.watching import Ending, guarded, watch
 
 PROBLEM = "digits"
 
@@ -35,24 +36,13 @@ def main(words: Sequence[str]) -> int:
     options = parser.parse_args(words[1:])
     try:
         place = places.chosen(options)
-        out = None if options.out is None else _free(Path(options.out), options.force)
+        out = Path(options.out) if options.out is not None and speaks() else None
+        if out is not None:
+            _check_free(out, options.force)
         task: Task = call(options.problem, tasks(), "problem")
         asked = settings.arguments(options, program, task)
     except (ValueError, OSError) as error:
         parser.error(sentence(error))
-    figures = task.figures(asked.about)
-    progress = None
-    if speaks():
-        progress = Progress(sys.stderr, next(iter(figures.items())), asked.total)
-    try:
-        running = place.cluster.start(program.function, *asked.args, **asked.kwargs)
-        ending = watch(running, progress)
-    except ClusterError as error:  # no workers could be started
-        ending = Ending(None, error, None)
-    if ending.error is not None and _refused(ending.error):
-        parser.error(str(ending.error.__cause__))
-    if not speaks():
-        return _status(ending)
     about = {
         "kit": ddml_kit.__version__,
         "program": program.name,
@@ -61,24 +51,48 @@ def main(words: Sequence[str]) -> int:
         "given": asked.given,
         "cluster": place.about,
     }
+    figures = task.figures(asked.about)
+    figure = next(iter(figures.items()))
+    progress = Progress(sys.stderr, figure, asked.total) if speaks() else None
+    with guarded() as guard:
+        try:
+            running = place.cluster.start(program.function, *asked.args, **asked.kwargs)
+            ending = watch(running, progress, guard)
+        except ClusterError as error:  # no workers could be started
+            ending = Ending(None, error, None)
+        except ValueError as error:  # under torchrun: another rank runs something else
+            parser.error(str(error))
+        if ending.error is not None and _refused(ending.error):
+            parser.error(str(ending.error.__cause__))
+        return _report(parser.prog, ending, about, figures, out)
+
+
+def _report(
+    prog: str, ending: Ending, about: Mapping[str, Any], figures: Figures, out: Path | None
+) -> int:
+    """Write the run, tell what came of it, and return the exit status."""
+    status = 0 if ending.signal is None else BY_SIGNAL + ending.signal
     if ending.error is not None:
-        sys.stderr.write(f"{parser.prog}: {ending.error}\n")
-    status = _status(ending)
+        status = FAILED
+    if not speaks():
+        return status
+    if ending.error is not None:
+        sys.stderr.write(f"{prog}: {ending.error}\n")
     if ending.run is None:
         return status
     run = replace(ending.run, about=about)
-    rows = account(run, figures)
-    if isinstance(ending.error, RankFailed):
-        del rows[f"rank {ending.error.rank}"]  # it has been told
+    saved = {}
     if out is not None:
         try:
             _write(run, out)
+            saved["saved as"] = str(out)
         except (OSError, TypeError) as error:
-            sys.stderr.write(f"{parser.prog}: {sentence(error)}\n")
+            sys.stderr.write(f"{prog}: {sentence(error)}\n")
             status = status or FAILED
-        else:
-            rows["saved as"] = str(out)
-    print(table(rows))
+    rows = account(run, figures)
+    if isinstance(ending.error, RankFailed):
+        rows.pop(f"rank {ending.error.rank}", None)  # it has been told
+    print(table(rows | saved))
     return status
 
 
@@ -112,13 +126,12 @@ def _parser(program: Program) -> Parser:
     return parser
 
 
-def _free(path: Path, force: bool) -> Path:
-    """The path, if a run can be written there. Raises ValueError otherwise, before it is run."""
+def _check_free(path: Path, force: bool) -> None:
+    """Raises ValueError where a run can't be written, before it is run."""
     if path.is_dir() or not path.parent.is_dir():
         raise ValueError(f"--out needs a file in a folder that is there, got {path}")
     if path.exists() and not force:
         raise ValueError(f"{path} is there already: give --force to write over it")
-    return path
 
 
 def _write(run: Run, path: Path) -> None:
@@ -137,9 +150,3 @@ def _refused(error: ClusterError) -> bool:
         return False
     seen = max((snapshot.step for snapshot in error.run.snapshots), default=0)
     return seen == 0 and len(error.run.trace.of(COMPUTE)) == len(error.run.trace)
-
-
-def _status(ending: Ending) -> int:
-    if ending.error is not None:
-        return FAILED
-    return 0 if ending.signal is None else BY_SIGNAL + ending.signal

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ddml_kit.cluster.errors import ClusterError
 from ddml_kit.cluster.run import Run, Running
+from ddml_kit.command.options import launched
 from ddml_kit.command.progress import Progress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # the second is what schedulers send
@@ -24,41 +25,52 @@ class Ending(NamedTuple):
     signal: int | None
 
 
-def watch(running: Running, progress: Progress | None) -> Ending:
-    """Drive a run to its end. An interrupt stops it; a second one is a KeyboardInterrupt."""
-    with stopping(running) as caught:
-        try:
-            for point in running:
-                if progress is not None:
-                    progress.see(point)
-            run: Run | None = running.result()
-            error = None
-        except ClusterError as failed:
-            run, error = failed.run, failed
-        finally:
-            if progress is not None:
-                progress.close()
-    return Ending(run, error, caught[0] if caught and run is not None and run.stopped else None)
+class Guard:
+    """What signals do: before there is a run, interrupt; then stop it, so that there is time to
+    write down what there is of it. A second one interrupts that as well, but where torchrun passes
+    on what the terminal has sent already.
+    """
+
+    def __init__(self) -> None:
+        self.running: Running | None = None
+        self.caught: list[int] = []
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.caught.append(number)
+        if self.running is None or (len(self.caught) > 1 and not launched()):
+            raise KeyboardInterrupt
+        # In a thread of its own: this one may hold a lock that stopping takes.
+        threading.Thread(target=self.running.stop, name="stop").start()
 
 
 @contextmanager
-def stopping(running: Running) -> Iterator[list[int]]:
-    """Meanwhile a signal stops the run, rather than this process; the signals that came."""
-    caught: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-        # In a thread of its own: this one may hold a lock that stopping takes.
-        threading.Thread(target=running.stop, name="stop").start()
-
+def guarded() -> Iterator[Guard]:
+    """Meanwhile signals go to a guard; those before it have their places again afterwards."""
+    guard = Guard()
     if threading.current_thread() is not threading.main_thread():  # no signal comes here
-        yield caught
+        yield guard
         return
-    before = [signal.signal(number, stop) for number in SIGNALS]
+    before = [signal.signal(number, guard) for number in SIGNALS]
     try:
-        yield caught
+        yield guard
     finally:
         for number, handler in zip(SIGNALS, before, strict=True):
             signal.signal(number, handler)
+
+
+def watch(running: Running, progress: Progress | None, guard: Guard) -> Ending:
+    """Drive a run to its end, whatever that is."""
+    guard.running = running
+    try:
+        for point in running:
+            if progress is not None:
+                progress.see(point)
+        run: Run | None = running.result()
+        error = None
+    except ClusterError as failed:
+        run, error = failed.run, failed
+    finally:
+        if progress is not None:
+            progress.close()
+    stopped = guard.caught and run is not None and run.stopped
+    return Ending(run, error, guard.caught[0] if stopped else None)

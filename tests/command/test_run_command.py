@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ddml_kit.cluster import Run, Simulated
+from ddml_kit.cluster.distributed.world import NAMES
 from ddml_kit.command.main import main
 from ddml_kit.command.options import sentence
 from ddml_kit.command.report import account, model, table
@@ -27,7 +28,7 @@ QUICK = ("--problem", "quadratic:6,40", "--steps", "20")
 @pytest.fixture
 def ddml(capsys, monkeypatch):
     """Runs a command line; its exit status, what it printed, and what it complained of."""
-    for name in ("RANK", "WORLD_SIZE"):
+    for name in NAMES:
         monkeypatch.delenv(name, raising=False)
 
     def command(*words: str) -> tuple[int, str, str]:
@@ -123,14 +124,15 @@ def test_a_simulated_run_is_the_same_file_each_time(ddml, tmp_path) -> None:
 
 def test_the_same_command_on_other_clusters_gives_the_same_bits(ddml, tmp_path) -> None:
     models = []
-    for where in ("--simulated", "--processes"):
+    for where in ("--simulated", "--processes", "--torchrun"):
         path = tmp_path / where
         words = ("--problem", "digits:hidden=4", "--steps=5", "--optimiser=momentum", "--lr=0.1")
         status, out, _ = ddml("run", "data_parallel", *words, where, 3, "--out", path)
         assert status == 0
         models.append(model(Run.load(path)))
         assert "accuracy" in rows(out)
-    np.testing.assert_array_equal(*models)
+    np.testing.assert_array_equal(models[0], models[1])
+    np.testing.assert_array_equal(models[0], models[2])
 
 
 def test_options_reach_the_cluster(ddml, tmp_path) -> None:
@@ -297,19 +299,53 @@ def test_an_error_of_the_system_is_a_sentence() -> None:
 
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_of_the_processes_that_torchrun_starts_the_first_speaks(ddml, monkeypatch, rank) -> None:
-    monkeypatch.setenv("RANK", rank)
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in zip(NAMES, (rank, "2", "localhost", "1"), strict=True):
+        monkeypatch.setenv(name, value)
     status, out, err = ddml("run", "data_parallel", "--simulated", 2)
     assert (status, out) == (2, "")
     said = "--simulated is for one process, but torchrun has started 2"
     assert (said in err) if rank == "0" else (err == "")
 
 
+# One command for all of them; rank 1 fails a while before rank 0 has told of it.
+@pytest.mark.parametrize("more", [[], ["--crash=1:0.001"]], ids=["", "crash"])
+def test_torchrun_runs_the_same_command(ddml, tmp_path, more) -> None:
+    path, same = tmp_path / "run.npz", tmp_path / "same.npz"
+    words = ["run", "data_parallel", *QUICK, "--reducer=ring", "--seed=2"]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"),
+            *("--standalone", "-m", "ddml_kit", *words, "--out", str(path), *more),
+        ],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == (1 if more else 0), done.stderr
+    run = Run.load(path)
+    assert (run.size, run.badge, run.seed) == (2, "measured", 2)
+    assert run.about["cluster"] == {"where": "torchrun", "size": 2, "seed": 2} | (
+        {"crashes": "1:0.001"} if more else {}
+    )
+    told = rows(done.stdout)
+    assert told["saved as"].strip() == str(path)  # once, by rank 0
+    if more:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ddml-kit")]
+        assert len(said) == 1
+        assert "rank 1 failed at" in said[0]
+        return
+    assert ddml(*words, "--simulated=2", "--out", same)[0] == 0
+    np.testing.assert_array_equal(model(run), model(Run.load(same)))
+    assert run.bytes == Run.load(same).bytes
+
+
 # ----------------------------------------------------------------------------- as a command
 
 
 def environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
+    return {k: v for k, v in os.environ.items() if k not in NAMES}
 
 
 def test_python_m_ddml_kit_is_the_same(tmp_path) -> None:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from ddml_kit.cluster import Deadlock, Metric, Processes, RankFailed, Simulated, Snapshot
+from ddml_kit.cluster.distributed.world import NAMES
+from ddml_kit.cluster.run import Running
 from ddml_kit.command.progress import Progress
-from ddml_kit.command.watching import watch
+from ddml_kit.command.watching import Ending, guarded, watch
 
 
 class Terminal(io.StringIO):
@@ -35,10 +37,15 @@ def counting(comm, steps: int) -> np.ndarray:
     return w
 
 
+def watched(running: Running, progress: Progress | None) -> Ending:
+    with guarded() as guard:
+        return watch(running, progress, guard)
+
+
 def test_a_line_each_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
     progress = told(stream, total=1200)
-    ending = watch(Simulated(2).start(counting, 3), progress)
+    ending = watched(Simulated(2).start(counting, 3), progress)
     assert ending.error is ending.signal is None
     assert len(ending.run.snapshots) == 6
     assert stream.getvalue().splitlines() == [
@@ -50,7 +57,7 @@ def test_a_line_each_where_there_is_no_terminal() -> None:
 
 def test_one_line_that_is_written_over_and_taken_away_on_a_terminal() -> None:
     stream = Terminal()
-    watch(Simulated(1).start(counting, 2), told(stream))
+    watched(Simulated(1).start(counting, 2), told(stream))
     start = "\r\x1b[K"
     lines = ["step 0, 0.5 s, test loss 0", "step 1, 1 s, test loss 2", ""]
     assert stream.getvalue() == "".join(start + line for line in lines)
@@ -88,7 +95,7 @@ class Interrupting(Progress):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_run_and_leaves_what_there_is(cluster, number: int) -> None:
     before = signal.getsignal(number)
-    ending = watch(cluster.start(counting, 10_000_000), Interrupting({3: number}))
+    ending = watched(cluster.start(counting, 10_000_000), Interrupting({3: number}))
     assert (ending.error, ending.signal) == (None, number)
     assert ending.run.stopped
     assert max(snapshot.step for snapshot in ending.run.snapshots) >= 3
@@ -99,13 +106,32 @@ def test_a_second_signal_is_an_interrupt() -> None:
     running = Simulated(2).start(counting, 10_000_000)
     running.stop = lambda: None  # it does not listen
     with pytest.raises(KeyboardInterrupt):
-        watch(running, Interrupting({3: signal.SIGINT, 4: signal.SIGINT}))
+        watched(running, Interrupting({3: signal.SIGINT, 4: signal.SIGINT}))
+
+
+def test_what_torchrun_passes_on_is_no_second_signal(monkeypatch) -> None:
+    for name in NAMES:
+        monkeypatch.setenv(name, "0")
+    both = {3: signal.SIGINT, 4: signal.SIGINT}
+    ending = watched(Simulated(2).start(counting, 10_000_000), Interrupting(both))
+    assert ending.run.stopped
+
+
+def test_a_signal_interrupts_what_comes_before_a_run_but_not_what_comes_after() -> None:
+    with pytest.raises(KeyboardInterrupt), guarded():
+        signal.raise_signal(signal.SIGTERM)
+    with guarded() as guard:
+        ending = watch(Simulated(1).start(counting, 2), None, guard)
+        signal.raise_signal(signal.SIGTERM)  # while it is written down
+        assert (ending.run.stopped, ending.signal) == (False, None)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_signal_that_comes_too_late_to_stop_anything_says_nothing() -> None:
     running = Simulated(1).start(counting, 3)
     running.stop = lambda: None
-    ending = watch(running, Interrupting({2: signal.SIGINT}))
+    ending = watched(running, Interrupting({2: signal.SIGINT}))
     assert (ending.run.stopped, ending.signal) == (False, None)
 
 
@@ -122,10 +148,10 @@ def waiting(comm) -> None:
 
 
 def test_what_ends_a_run_is_returned_with_the_run_up_to_then() -> None:
-    ending = watch(Simulated(2).start(failing), None)
+    ending = watched(Simulated(2).start(failing), None)
     assert isinstance(ending.error, RankFailed)
     assert len(ending.run.snapshots) == 2
-    ending = watch(Simulated(2).start(waiting), None)
+    ending = watched(Simulated(2).start(waiting), None)
     assert isinstance(ending.error, Deadlock)
     assert ending.run is not None
 
@@ -133,7 +159,7 @@ def test_what_ends_a_run_is_returned_with_the_run_up_to_then() -> None:
 def test_in_another_thread_a_run_is_watched_without_signals() -> None:
     endings = []
     thread = threading.Thread(
-        target=lambda: endings.append(watch(Simulated(1).start(counting, 2), None))
+        target=lambda: endings.append(watched(Simulated(1).start(counting, 2), None))
     )
     thread.start()
     thread.join()
