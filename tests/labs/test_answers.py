@@ -188,6 +188,38 @@ ANSWERS = {
             "    return min(times, key=times.get)",
         ),
     },
+    "05_batch_size.ipynb": {
+        "scaled_rate(my_rate)": (
+            "def my_rate(step, rate, batch, base_batch, warm):\n"
+            "    return rate * batch / base_batch",
+            "not the expected answer",
+            "def my_rate(step, rate, batch, base_batch, warm):\n"
+            "    new = rate * batch / base_batch\n"
+            "    return new if step >= warm else rate + (new - rate) * step / warm",
+        ),
+        "speed_up(my_speed_up)": (
+            "def my_speed_up(serial, parallel, target):\n"
+            "    return serial[0][-1] / parallel[0][-1]",
+            "not the expected answer",
+            "def my_speed_up(serial, parallel, target):\n"
+            "    one, many = (\n"
+            "        next((t for t, loss in zip(*run) if loss <= target), float('inf'))\n"
+            "        for run in (serial, parallel)\n"
+            "    )\n"
+            "    return one / many",
+        ),
+        "growing_batch(my_batches)": (
+            "def my_batches(batch, samples, passes, after, factor):\n"
+            "    return [batch] * (passes * samples // batch)",
+            "not the expected answer",
+            "def my_batches(batch, samples, passes, after, factor):\n"
+            "    sizes = []\n"
+            "    for k in range(passes):\n"
+            "        size = batch * factor ** sum(k >= a for a in after)\n"
+            "        sizes += [size] * -(-samples // size)\n"
+            "    return sizes",
+        ),
+    },
 }
 
 

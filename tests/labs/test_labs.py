@@ -123,3 +123,28 @@ def test_all_reduce(chromium, tmp_path: Path) -> None:
         panel.move("workers", "2")
         panel.run_and_stop()
         assert panel.runs()[-1].endswith("(stopped)")
+
+
+def test_batch_size(chromium, tmp_path: Path) -> None:
+    with opened(chromium, LABS, "05_batch_size.ipynb", tmp_path) as notebook:
+        notebook.run_all()
+        panel = notebook.dashboard()
+        panel.press("Clear")
+        seen = {}
+        for scaled in (False, True):
+            panel.move("workers", "8")
+            panel.move("scaled", scaled)
+            panel.press("Run")
+            panel.wait()
+            seen[scaled] = panel.answers()
+        for name in ("time to 0.2", "steps to it", "in the end"):
+            assert seen[False][name] != seen[True][name]
+        panel.press("32, warmed up")
+        panel.wait()
+        panel.place.scroll_into_view_if_needed()
+        notebook.screenshot("batch-size-1100", 1100, 1000)
+        notebook.screenshot("batch-size-800", 800, 1500)
+        panel.move("cluster", "processes")
+        panel.move("workers", "2")
+        panel.run_and_stop()
+        assert panel.runs()[-1].endswith("(stopped)")
