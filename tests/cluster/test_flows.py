@@ -148,21 +148,21 @@ def test_a_run_is_the_same_event_by_event():
 
 
 def test_what_the_dead_have_sent_still_arrives_and_then_nothing_can():
-    def program(comm):
+    def program(comm, wanted):
         if comm.rank == 1:
-            comm.send(kilobytes(3), 0)
-            comm.send(kilobytes(2), 0)
-            comm.work(1.0)
-        elif comm.rank == 0:
-            comm.work(2 * MILLI)
-            taken = [(len(comm.recv(1).value), comm.now()) for _ in range(2)]
-            with pytest.raises(RankFailed):
-                comm.recv(1)
-            return taken
-        return None
+            comm.send(kilobytes(3), 0, tag=1)
+            comm.send(kilobytes(2), 0, tag=2)
+            comm.send(kilobytes(3), 2, tag=1)
+        comm.work(2 * MILLI)
+        taken = [(comm.recv(1, tag).tag, comm.now()) for tag in wanted[comm.rank]]
+        with pytest.raises(RankFailed):
+            comm.recv(1)
+        return taken
 
-    cluster = Simulated(2, network=NET, crashes={1: MILLI}, on_failure="continue")
-    assert cluster.run(program).results[0] == [(3000, close(4 * MILLI)), (2000, close(6 * MILLI))]
+    cluster = Simulated(3, network=NET, crashes={1: MILLI}, on_failure="continue")
+    first, _, other = cluster.run(program, [(2, 1), (), (1,)]).results
+    assert first == [(2, close(9 * MILLI)), (1, close(9 * MILLI))]
+    assert other == [(1, close(7 * MILLI))]
 
 
 def test_a_deadlock_is_at_the_time_of_the_last_event():

@@ -57,8 +57,6 @@ class Flows:
             self._loop.arrive_at(now, event)
         elif flow is not None:
             flow.waiting.append((nbytes, event))
-        elif nbytes == 0:
-            self._loop.arrive_at(now + self._delay(source, dest), event)
         else:
             self._flows[source, dest] = Flow(self._links(source, dest), nbytes, event)
             self._look_at(now, ())
@@ -112,15 +110,12 @@ class Flows:
     def _pass_on(self, now: float, ends: tuple[int, int]) -> None:
         """A message is through: it arrives, and the next one has the connection."""
         flow = self._flows[ends]
-        arrival = now + self._delay(*ends)
-        self._loop.arrive_at(arrival, flow.event)
-        while flow.waiting:
+        self._loop.arrive_at(now + self._delay(*ends), flow.event)
+        if flow.waiting:
             nbytes, flow.event = flow.waiting.popleft()
-            if nbytes:
-                flow.left = float(nbytes)
-                return
-            self._loop.arrive_at(arrival, flow.event)
-        del self._flows[ends]
+            flow.left = float(nbytes)
+        else:
+            del self._flows[ends]
 
 
 def fair(flows: Sequence[Sequence[int]], capacity: Sequence[float]) -> list[float]:
