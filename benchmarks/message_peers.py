@@ -134,12 +134,23 @@ def serve_gloo(rank: int, n: int, store: str) -> None:
         x = torch.zeros(size // 4)
         return slowest(lambda: dist.all_reduce(x), largest)
 
+    def ddp(hidden: int) -> float:
+        from benchmarks.data_parallel import ddp
+
+        return largest(ddp(rank, hidden)[0])
+
+    def ddp_fingerprint(hidden: int) -> float:
+        from benchmarks.data_parallel import ddp, fingerprint
+
+        return fingerprint(ddp(rank, hidden)[1])
+
     def pass_on(line: str) -> str:
         words = [line]
         dist.broadcast_object_list(words)
         return words[0]
 
-    _serve(rank, pass_on, {"ping_pong": ping_pong, "all_reduce": all_reduce})
+    programs = {"ping_pong": ping_pong, "all_reduce": all_reduce}
+    _serve(rank, pass_on, programs | {"ddp": ddp, "ddp_fingerprint": ddp_fingerprint})
     dist.destroy_process_group()
 
 
