@@ -4,12 +4,14 @@ A sum of float32 vectors among 2, 4 and 8 ranks, one process and one thread each
 `comm.all_reduce(x)` as a program calls it, in a whole run on `Processes`, its trace on: x stays as
 it is, and each rank gets the sum in a new array, whose memory is used again once it is dropped.
 gloo (torch.distributed) puts the sum into the tensor itself; mpi4py into an array that is there
-already (`Allreduce(x, y)`). Where ranks outnumber cores MPI runs with and without
-mpi_yield_when_idle, and the faster of the two counts at each point.
+already (`Allreduce(x, y)`). MPI runs as it comes, and again with mpi_yield_when_idle where ranks
+outnumber cores, elsewhere with its component for shared memory before the others
+(coll_sm_priority); the faster of the two counts at each point.
 
 The seconds of a collective are those of the slowest rank; ratios are the peer's over ours:
 `gloo_min` the least of all points, `gloo_mean` their geometric mean, `mpi_min_2` the least at 2
-ranks, `mpi_min_4_8` at 4 and 8, and `gloo_4KB_2` that of 4 KB among 2.
+ranks, `mpi_min_4_8` at 4 and 8, and `gloo_4KB_2` that of 4 KB among 2. `mpi_plain_min_2` is
+`mpi_min_2` with MPI as it comes.
 
     python -m benchmarks.all_reduce          all sizes
     python -m benchmarks.all_reduce 1048576  these sizes only, in bytes
@@ -34,6 +36,7 @@ SIZES = [4 * KB, 32 * KB, 256 * KB, MB, 4 * MB, 16 * MB, 64 * MB]
 RANKS = [2, 4, 8]
 ROUNDS = 5  # times that each contender has its turn
 YIELDING = ["--mca", "mpi_yield_when_idle", "1"]
+SHARED_MEMORY = ["--mca", "coll_sm_priority", "100"]
 AIMS = {"gloo_min": 3, "gloo_mean": 10, "mpi_min_2": 0.75, "mpi_min_4_8": 1}
 
 Times = Mapping[tuple[int, int], Mapping[str, float]]  # (ranks, bytes) -> contender -> seconds
@@ -72,10 +75,13 @@ def main() -> None:
 
 def started(stack: contextlib.ExitStack, n: int, missing: set[str]) -> dict[str, Peer]:
     """The crews of n ranks, by name; those that are not there go into `missing`."""
-    crews: dict[str, Peer | None] = {"gloo": gloo(stack, n), "mpi": mpi(stack, n)}
-    if n > (os.cpu_count() or 1) and crews["mpi"] is not None:
-        crews["mpi_yielding"] = mpi(stack, n, YIELDING)
-    missing.update(name for name, crew in crews.items() if crew is None)
+    tuned = YIELDING if n > (os.cpu_count() or 1) else SHARED_MEMORY
+    crews: dict[str, Peer | None] = {
+        "gloo": gloo(stack, n),
+        "mpi": mpi(stack, n),
+        "mpi_tuned": mpi(stack, n, tuned),
+    }
+    missing.update(name for name in ("gloo", "mpi") if crews[name] is None)
     peers = {name: crew for name, crew in crews.items() if crew is not None}
     for peer in peers.values():
         peer("all_reduce", 4 * KB)  # until it is up, so that it doesn't start in another's turn
@@ -83,13 +89,17 @@ def started(stack: contextlib.ExitStack, n: int, missing: set[str]) -> dict[str,
 
 
 def measure(n: int, size: int, peers: Mapping[str, Peer]) -> dict[str, float]:
-    """Seconds of one all-reduce of `size` bytes among n ranks, by contender; MPI at its better."""
+    """Seconds of one all-reduce of `size` bytes among n ranks, by contender.
+
+    mpi is the faster of two, mpi_plain the one without settings.
+    """
     contenders: dict[str, Callable[[], float]] = {"ours": lambda: ours(n, size)}
     for name, peer in peers.items():
         contenders[name] = lambda peer=peer: peer("all_reduce", size)  # type: ignore[misc]
     taken = medians(alternate(contenders, ROUNDS))
-    if "mpi_yielding" in taken:
-        taken["mpi"] = min(taken["mpi"], taken.pop("mpi_yielding"))
+    if "mpi" in taken:
+        taken["mpi_plain"] = taken["mpi"]
+        taken["mpi"] = min(taken["mpi"], taken.pop("mpi_tuned"))
     return taken
 
 
@@ -101,18 +111,24 @@ def ratios(times: Times) -> dict[str, float]:
         for peer in taken
         if peer != "ours"
     }
-    of_gloo = [ratio for (peer, _, _), ratio in points.items() if peer == "gloo"]
-    of_mpi = {(n, size): ratio for (peer, n, size), ratio in points.items() if peer == "mpi"}
-    pair = [ratio for (n, _), ratio in of_mpi.items() if n == 2]
-    more = [ratio for (n, _), ratio in of_mpi.items() if n > 2]
-    found: dict[str, float] = {}
-    if of_gloo:
-        found |= {"gloo_min": min(of_gloo), "gloo_mean": statistics.geometric_mean(of_gloo)}
-    if pair:
-        found["mpi_min_2"] = min(pair)
-    if more:
-        found["mpi_min_4_8"] = min(more)
-    return found | {f"{peer}_{name_of(s)}_{n}": ratio for (peer, n, s), ratio in points.items()}
+
+    def of(peer: str, *ranks: int) -> list[float]:
+        return [ratio for (p, n, _), ratio in points.items() if p == peer and n in ranks]
+
+    named = {
+        "gloo_min": of("gloo", *RANKS),
+        "mpi_min_2": of("mpi", 2),
+        "mpi_min_4_8": of("mpi", 4, 8),
+        "mpi_plain_min_2": of("mpi_plain", 2),
+    }
+    found = {name: min(some) for name, some in named.items() if some}
+    if named["gloo_min"]:
+        found["gloo_mean"] = statistics.geometric_mean(named["gloo_min"])
+    return found | {
+        f"{peer}_{name_of(size)}_{n}": ratio
+        for (peer, n, size), ratio in points.items()
+        if peer != "mpi_plain"
+    }
 
 
 def name_of(size: int) -> str:

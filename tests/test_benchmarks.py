@@ -1,0 +1,63 @@
+"""What the benchmarks of collectives and of training make of their measurements."""
+
+import pytest
+
+from benchmarks import all_reduce, data_parallel
+
+KB = 1 << 10
+
+
+def test_ratios_of_all_reduce_are_the_least_over_the_points():
+    times = {
+        (2, 4 * KB): {"ours": 1.0, "gloo": 100.0, "mpi": 0.5, "mpi_plain": 0.8},
+        (2, 1024 * KB): {"ours": 2.0, "gloo": 8.0, "mpi": 3.0, "mpi_plain": 3.0},
+        (4, 4 * KB): {"ours": 1.0, "gloo": 5.0, "mpi": 1.5, "mpi_plain": 1.6},
+        (8, 4 * KB): {"ours": 4.0, "gloo": 2000.0, "mpi": 8.0, "mpi_plain": 9.0},
+    }
+    ratios = all_reduce.ratios(times)
+    assert ratios == pytest.approx(
+        {
+            "gloo_min": 4.0,
+            "gloo_mean": (100 * 4 * 5 * 500) ** (1 / 4),
+            "mpi_min_2": 0.5,
+            "mpi_min_4_8": 1.5,
+            "mpi_plain_min_2": 0.8,
+            "gloo_4KB_2": 100.0,
+            "mpi_4KB_2": 0.5,
+            "gloo_1MB_2": 4.0,
+            "mpi_1MB_2": 1.5,
+            "gloo_4KB_4": 5.0,
+            "mpi_4KB_4": 1.5,
+            "gloo_4KB_8": 500.0,
+            "mpi_4KB_8": 2.0,
+        }
+    )
+
+
+def test_a_missing_peer_has_no_ratios():
+    assert all_reduce.ratios({(2, 4 * KB): {"ours": 1.0}}) == {}
+    only_gloo = all_reduce.ratios({(4, 4 * KB): {"ours": 1.0, "gloo": 3.0}})
+    assert set(only_gloo) == {"gloo_min", "gloo_mean", "gloo_4KB_4"}
+
+
+def test_ratios_of_training_are_by_program_and_model_and_the_least():
+    times = {
+        512: {"ours": 2.0, "ours, overlapped": 4.0, "ddp": 3.0},
+        64: {"ours": 1.0, "ours, overlapped": 3.0, "ddp": 6.0},
+    }
+    assert data_parallel.ratios(times) == {
+        "ddp": 1.5,
+        "ddp_512": 1.5,
+        "ddp_overlapped_512": 0.75,
+        "ddp_64": 6.0,
+        "ddp_overlapped_64": 2.0,
+    }
+
+
+def test_a_clock_leaves_the_first_steps_out(monkeypatch):
+    ticks = iter([0.0, 5.0, 9.0, *(10.0 + 0.5 * k for k in range(data_parallel.WARM))])
+    monkeypatch.setattr(data_parallel.time, "perf_counter", lambda: next(ticks))
+    clock = data_parallel.Clock(data_parallel.WARM + 3)
+    for _ in range(data_parallel.WARM + 3):
+        clock.tick()
+    assert clock.seconds() == 0.5
