@@ -108,8 +108,8 @@ class TorchSeat(Seat):
         groups = Groups(store, self._rank, self._file.size, LOOPBACK)
         self._device = device_of(groups, self._rank)
         self._fabric = Fabric(groups)
-        # commands come through the pipe, and the parent sees who dies
-        self._fabric.listen(lambda source, frame: None, lambda rank: None)
+        # commands come through the pipe, and the parent sees who has ended and who has died
+        self._fabric.listen(lambda source, frame: None, lambda rank: None, lambda rank: None)
 
     def endpoint(self, **options: Any) -> TorchEndpoint:
         from ddml_kit.cluster.distributed.endpoint import TorchEndpoint

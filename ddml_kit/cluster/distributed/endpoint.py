@@ -40,7 +40,7 @@ class TorchEndpoint(RealEndpoint):
     """One a process.
 
     started: time.monotonic() of this process at the start of the run. emit: gets reports, too.
-    over: is told of a rank that says its program is over. device: of this rank, if all have one.
+    device: of this rank, if all have one.
     """
 
     def __init__(
@@ -52,7 +52,6 @@ class TorchEndpoint(RealEndpoint):
         paced: bool,
         started: float,
         emit: Callable[[Metric | Snapshot | Report], None],
-        over: Callable[[int], None] = lambda rank: None,
         device: Device | None = None,
     ) -> None:
         super().__init__(
@@ -64,7 +63,7 @@ class TorchEndpoint(RealEndpoint):
             started=started,
             emit=emit,
         )
-        self._post = Post(fabric, self._strand, emit, over, device)
+        self._post = Post(fabric, self._strand, emit, device)
         self._groups, self._device = fabric.groups, device
         self._own: dict[int, Any] = {}  # torch.distributed's groups for its own sums, by context
         self._waiter = self._post.waiter

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from ddml_kit.cluster.distributed.groups import Groups
-from ddml_kit.cluster.distributed.links import CONTROL, GOODBYE, Frame, Link
+from ddml_kit.cluster.distributed.links import CONTROL, GOODBYE, LAST, Frame, Link
 from ddml_kit.cluster.distributed.pieces import Pieces
 
 
@@ -29,9 +29,18 @@ class Fabric:
         self._early: list[Callable[[], None]] | None = []
         self._sorting = threading.Lock()
 
-    def listen(self, control: Callable[[int, Frame], None], lost: Callable[[int], None]) -> None:
-        """control: gets rank and frame, in the link's thread. lost: a rank whose link broke."""
-        self._control, self._lost = control, lost
+    def listen(
+        self,
+        control: Callable[[int, Frame], None],
+        over: Callable[[int], None],
+        lost: Callable[[int], None],
+    ) -> None:
+        """All three are called in the link's thread, before the rest is handed on.
+
+        control: gets rank and frame. over: is told of a rank that says its program is over. lost:
+        of one whose link has broken.
+        """
+        self._control, self._over, self._lost = control, over, lost
         for link in self.links.values():
             link.begin(self._take, self._end)
 
@@ -46,7 +55,10 @@ class Fabric:
     def _take(self, peer: int, frame: Frame) -> None:
         if frame.kind == CONTROL:
             self._control(peer, frame)
-        elif not self._is_early(lambda: self._deliver(peer, frame)):
+            return
+        if frame.kind == LAST:
+            self._over(peer)
+        if not self._is_early(lambda: self._deliver(peer, frame)):
             self._deliver(peer, frame)
 
     def _end(self, peer: int, broken: bool) -> None:

@@ -84,7 +84,7 @@ class Member:
             self._away = Away(self.size, self.tell)
             self.watch = Watch(terms, self._away, Reins(self.size, self._command), self._desks)
         self._task = task(self)
-        fabric.listen(self._hear, self._lose)
+        fabric.listen(self._hear, self.over, self._lose)
         self._thread = threading.Thread(target=self._run, name=f"rank {self.rank}", daemon=True)
         self._thread.start()
 
@@ -275,9 +275,7 @@ class MemberSeat(Seat):
 
     def endpoint(self, **options: Any) -> TorchEndpoint:
         member = self._member
-        self._endpoint = TorchEndpoint(
-            member.fabric, over=member.over, device=self._device, **options
-        )
+        self._endpoint = TorchEndpoint(member.fabric, device=self._device, **options)
         member.seat_endpoint(self._endpoint)
         return self._endpoint
 

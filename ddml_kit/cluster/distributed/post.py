@@ -37,7 +37,7 @@ from ddml_kit.cluster.local.waiting import Strand
 class Post:
     """One a rank. Methods whose names end in `_locked` are for those who have the lock.
 
-    emit: takes reports to the watcher. over: is told of a rank that says its program is over.
+    emit: takes reports to the watcher.
     """
 
     def __init__(
@@ -45,12 +45,11 @@ class Post:
         fabric: Fabric,
         strand: Strand,
         emit: Callable[[Report], None],
-        over: Callable[[int], None],
         device: Device | None,
     ) -> None:
         self.rank, self.size = fabric.rank, fabric.size
         self._links, self._pieces = fabric.links, fabric.pieces
-        self._emit, self._over, self._device = emit, over, device
+        self._emit, self._device = emit, device
         self.waiter = Waiter(strand, self._report)
         self.changed = self.waiter.changed
         self.inbox = Inbox()
@@ -127,8 +126,6 @@ class Post:
             else:
                 self._hear_call(source, frame)
             self.changed.notify_all()
-        if kind == LAST:
-            self._over(source)
 
     def _tell_of_lock(self, to: int, number: int, what: int, rank: int) -> None:
         self.say_locked(to, LOCK, number, what, str(rank).encode())

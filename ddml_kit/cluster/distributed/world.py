@@ -48,7 +48,7 @@ class World:
 
 
 class Place:
-    """This process's connection to the store of all, and which run is the next.
+    """Where the ranks meet for their runs. store: torch.distributed's, which all can read.
 
     One a process, which stays: where rank 0 keeps the store, others may still read there when it
     begins the next run.
@@ -58,31 +58,14 @@ class Place:
 
     @classmethod
     def of(cls, world: World) -> Place:
-        """The one of this process; connects at first use."""
+        """The one of this process; connects at first use. Raises ClusterError if it can't."""
         if cls._one is None or (cls._one.world, cls._one.process) != (world, os.getpid()):
-            cls._one = cls(world)
+            cls._one = cls(world, _connected(world))
         return cls._one
 
-    def __init__(self, world: World) -> None:
-        from torch.distributed import TCPStore
-
+    def __init__(self, world: World, store: Any) -> None:
         self.world, self.process, self.runs = world, os.getpid(), 0
-        try:
-            self._store = TCPStore(
-                world.address,
-                world.port,
-                world.size,
-                world.keeps_store,
-                timedelta(seconds=PATIENCE),
-                wait_for_workers=False,
-                multi_tenant=True,
-            )
-        except RuntimeError as error:
-            where = f"{world.address}:{world.port}"
-            raise ClusterError(
-                f"rank {world.rank} can't reach the store at {where} (MASTER_ADDR, MASTER_PORT): "
-                f"{error}"
-            ) from error
+        self._store = store
 
     def meet(self, what: str) -> Any:
         """Wait until all ranks are here for their next run; a part of the store for this run.
@@ -114,3 +97,24 @@ class Place:
                     f"rank {other} {text}"
                 )
         return store
+
+
+def _connected(world: World) -> Any:
+    from torch.distributed import TCPStore
+
+    patience = timedelta(seconds=PATIENCE)
+    try:
+        return TCPStore(
+            world.address,
+            world.port,
+            world.size,
+            world.keeps_store,
+            patience,
+            wait_for_workers=False,
+            multi_tenant=True,
+        )
+    except RuntimeError as error:
+        raise ClusterError(
+            f"rank {world.rank} can't reach the store at {world.address}:{world.port} "
+            f"(MASTER_ADDR, MASTER_PORT): {error}"
+        ) from error
