@@ -147,3 +147,10 @@ def test_an_answer_that_fails_on_a_drawn_cluster_is_shown_which() -> None:
     assert verdict.details["got"].startswith("n = ")
     assert "\nNetwork(latency=" in verdict.details["got"]
     assert "\nmaster_worker, which takes " in verdict.details["got"]
+
+
+def test_the_last_hint_has_the_formulas_and_the_rounds_of_the_ring() -> None:
+    for name in ("fastest", *(formula.__name__ for formula in cost.SECONDS.values())):
+        assert f"def {name}(" in CHOICE.hint(4)
+    for name in ("ring", "add_up", "hand_round"):
+        assert f"def {name}(" in RING.hint(4)

@@ -15,7 +15,7 @@ import numpy as np
 from ddml_kit.cluster.network import Network
 from ddml_kit.cluster.simulated import Simulated
 from ddml_kit.collectives import halving_doubling, hierarchical, master_worker, ring, tree
-from ddml_kit.collectives.cost import fastest
+from ddml_kit.collectives.cost import SECONDS, fastest
 from ddml_kit.collectives.halving_doubling import largest_power
 from ddml_kit.notebook.check.exercise import Case, Exercise, Mutant, Observed, Words
 from ddml_kit.notebook.units import seconds_text
@@ -180,7 +180,8 @@ FASTEST_WAY = Exercise(
     question="Which all-reduce for n ranks, a vector of nbytes, and this network?",
     reference=fastest_way,
     key=fastest,
-    key_says="SECONDS has the five formulas.",
+    key_says="SECONDS has the five functions that follow, by name.",
+    helpers=list(SECONDS.values()),
     stub=_stub_choice,
     cases=[
         _cluster_case(8, 8),

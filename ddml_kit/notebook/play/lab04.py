@@ -84,11 +84,11 @@ def which_way_round(**options: Any) -> Panel:
         if cluster == "simulated":
             network = _network(workers, algorithm, latency, bandwidth, racks, uplink)
             where = Simulated(ranks, network=network)
-        options = {"steps": STEPS, "batch_size": BATCH_SIZE}
+        settings = {"steps": STEPS, "batch_size": BATCH_SIZE}
         if algorithm == SWITCH:
-            return where.start(train_through_switch, train, sgd(RATE), nbytes=KB * size, **options)
+            return where.start(train_through_switch, train, sgd(RATE), nbytes=KB * size, **settings)
         reducer = filled(by(WAYS[algorithm].chosen(min(racks, workers))), KB * size)
-        return where.start(data_parallel, train, sgd(RATE), reducer=reducer, **options)
+        return where.start(data_parallel, train, sgd(RATE), reducer=reducer, **settings)
 
     return dashboard(
         launch,
