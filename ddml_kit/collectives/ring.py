@@ -30,7 +30,7 @@ def ring(comm: Comm, x: Any) -> np.ndarray:
     x = summable(x)
     chunks = cut(x.reshape(-1), comm.size)
     chunk = add_up(comm, chunks, comm.rank)
-    return hand_round(comm, chunk, comm.rank + 1, chunks).reshape(x.shape)
+    return hand_round(comm, chunk, comm.rank + 1).reshape(x.shape)
 
 
 def reduce_scatter(comm: Comm, x: Any) -> np.ndarray:
@@ -65,23 +65,14 @@ def add_up(comm: Comm, chunks: list[np.ndarray], first: int) -> np.ndarray:
     return chunk
 
 
-def hand_round(
-    comm: Comm, part: np.ndarray, own: int, like: list[np.ndarray] | None = None
-) -> np.ndarray:
-    """The n parts, one of each rank, one after the other; this rank's has the number `own`.
-
-    like: vectors that the parts are like; without them they may have any length.
-    """
+def hand_round(comm: Comm, part: np.ndarray, own: int) -> np.ndarray:
+    """The n parts, one of each rank, one after the other; this rank's has the number `own`."""
     left, right = neighbours(comm)
     parts = [part] * comm.size
     for step in range(comm.size - 1):
         comm.send(part, right)
-        which = (own - step - 1) % comm.size
-        if like is None:
-            part = received(comm, left, part, any_length=True)
-        else:
-            part = received(comm, left, like[which])
-        parts[which] = part
+        part = received(comm, left, part, any_length=True)
+        parts[(own - step - 1) % comm.size] = part
     return np.concatenate(parts)
 
 

@@ -32,6 +32,12 @@ def test_one_sent_after_one_was_received_is_a_step_more():
     assert steps(2, first, answer, (RECEIVE, 1, 0, 3, 0)) == 1
 
 
+def test_a_short_chain_that_comes_later_does_not_cut_a_long_one():
+    long = [(SEND, 0, 0, 0, 1), (RECEIVE, 1, 0, 1, 0), (SEND, 1, 1, 1, 2), (RECEIVE, 2, 0, 2, 1)]
+    short = [(SEND, 3, 0, 0, 2), (RECEIVE, 2, 2, 3, 3)]
+    assert steps(4, *long, *short, (SEND, 2, 4, 4, 0)) == 3
+
+
 def test_the_order_in_which_ranks_are_listed_does_not_matter():
     line = [(SEND, 0, 0, 0, 1)]
     for rank in (1, 2, 3):

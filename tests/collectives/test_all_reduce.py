@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddml_kit.cluster import Deadlock, Network, RankFailed, Simulated
+from ddml_kit.cluster.trace import SEND
 from ddml_kit.collectives import (
     all_gather,
     cost,
@@ -119,6 +120,23 @@ def test_it_keeps_the_shape_leaves_its_argument_alone_and_owns_its_result(algori
         np.testing.assert_array_equal(tensor, np.full(3, n, np.float32), strict=True)
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_parts_of_a_ring_leave_their_argument_alone_too(n):
+    def program(comm):
+        x = np.arange(6.0)
+        x.flags.writeable = False
+        part = reduce_scatter(comm, x)
+        whole = all_gather(comm, x)
+        part += 1
+        whole += 1
+        return part, whole
+
+    results = Simulated(n).run(program).results
+    np.testing.assert_array_equal(np.concatenate([r[0] for r in results]), n * np.arange(6.0) + 1)
+    for _, whole in results:
+        np.testing.assert_array_equal(whole, np.tile(np.arange(6.0), n) + 1)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_bits_books_and_steps_are_the_same_on_every_cluster(size):
     def program(comm):
@@ -177,6 +195,15 @@ def test_of_a_power_of_two_each_rank_sends_as_much_by_halving_as_round_a_ring(n)
         assert cost.ring_bytes(10 * n, 8, n, rank) == each
 
 
+def test_the_longest_messages_of_halving_go_to_the_nearest():
+    S = 8 * 80
+    sends = simulated(halving_doubling, [np.zeros(80)] * 8).trace.of(SEND, rank=5)
+    by_peer = {
+        peer: sends["bytes"][sends["peer"] == peer].tolist() for peer in (4, 7, 1)
+    }  # at distance 1, 2 and 4
+    assert by_peer == {4: [S / 2, S / 2], 7: [S / 4, S / 4], 1: [S / 8, S / 8]}
+
+
 def test_what_folding_costs_where_n_is_no_power_of_two():
     S = 8 * 64
     sent = [cost.halving_doubling_bytes(64, 8, 6, rank) for rank in range(6)]
@@ -219,7 +246,7 @@ def test_racks_are_those_of_the_network():
     for n, racks in ((8, 2), (9, 2), (7, 3), (13, 4)):
         run = simulated(partial(hierarchical, racks=racks), [np.zeros(60)] * n)
         network = Network(racks=racks)
-        sends = run.trace.of(1)
+        sends = run.trace.of(SEND)
         away = [
             (int(rank), int(peer))
             for rank, peer in zip(sends["rank"], sends["peer"], strict=True)

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ddml_kit.collectives.fixed_point import (
@@ -57,10 +57,13 @@ def test_the_published_codes_scale_is_a_little_too_large_for_float64():
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=5))
+@example([5e-324])
+@example([2.0, -4.0])
 def test_an_exponent_is_the_least_whose_power_is_above_all(values):
     x = np.array(values, np.float64)
     m = exponent(x)
     assert all(abs(Fraction(v)) < Fraction(2) ** m for v in values)
+    assert m >= LEAST
     if m > LEAST:
         assert any(abs(Fraction(v)) >= Fraction(2) ** (m - 1) for v in values)
 

@@ -36,6 +36,19 @@ def test_it_learns_digits_as_if_the_gradients_were_exact(problem):
     assert problem.accuracy(workers[0]) > 0.92
 
 
+def test_the_mean_has_the_dtype_of_the_gradients(problem):
+    def program(comm):
+        seen = []
+
+        def watched(w):
+            return lambda gradient, scale: seen.append(gradient.dtype)
+
+        switched(comm, problem, watched, steps=1, batch_size=4)
+        return seen
+
+    assert Simulated(3).run(program).results == [[np.float32], [np.float32], []]
+
+
 def test_a_coarse_scale_learns_less(problem):
     settings = {"steps": 60, "batch_size": 8}
     run = Simulated(5).run(switched, problem, sgd(0.3), f=10.0, **settings)
