@@ -24,7 +24,7 @@ from ddml_kit.cluster.local.results import Results
 from ddml_kit.cluster.payload import all_reduce_bytes, chunk_bounds
 
 SLOT = 1 << 15  # bytes of the longest vector that every rank folds whole
-PAIR = 1 << 18  # bytes of a block where there are two ranks:
+PAIR = 1 << 19  # bytes of a block where there are two ranks:
 BLOCK = 1 << 20  # and where there are more; smaller meet too often, larger leave the cache
 PLANS = 256  # kinds of vectors that are remembered
 BLOCKS, BROKEN = FREE, FREE + 1  # words of a member: where its blocks are, the call that it broke

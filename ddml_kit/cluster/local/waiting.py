@@ -3,7 +3,7 @@
 First a rank looks some times more: the news mostly comes within microseconds. Where ranks share
 cores it gives way after each look, so that those can run who make the news. Elsewhere it does not:
 on a busy machine the core would go to a stranger, for milliseconds. There it looks less often the
-next time if nothing came, but tries again what a longer look would bring.
+next time if nothing came, but tries again, more and more seldom, what a longer look would bring.
 
 Then it says that it falls asleep, looks once more, and sleeps until its bell rings. Whoever has
 news publishes it, and then looks whether the rank sleeps. With a fence between store and load on
@@ -27,7 +27,7 @@ from ddml_kit.cluster.local.system import fence, give_way
 from ddml_kit.cluster.local.wiring import STOP, Wiring
 
 GLANCES, FEWEST = 800, 100  # looks before falling asleep, where each rank can have a core
-RETRY = 8  # waits that were long, after which it looks often again
+RETRY, SELDOM = 8, 256  # long waits until it looks often again: twice as many each time, up to
 LOOKS = 50  # before falling asleep where ranks share cores
 NAP = 0.1  # seconds after which a sleeper looks again unasked; nothing depends on it
 
@@ -80,7 +80,7 @@ class Waiter:
         self._roomy = wiring.size <= len(self._cores)
         if self._roomy:
             self._spread()
-        self._glances, self._long = GLANCES, 0
+        self._glances, self._long, self._patience = GLANCES, 0, RETRY
         self._changed = threading.Condition(threading.Lock())
         self._waits: list[Wait] = []
         self._led = False
@@ -143,7 +143,8 @@ class Waiter:
         """Nothing came while I looked."""
         self._long += 1
         self._glances = max(FEWEST, self._glances // 2)
-        if self._long % RETRY == 0:
+        if self._long == self._patience:
+            self._long, self._patience = 0, min(2 * self._patience, SELDOM)
             self._glances = GLANCES
             self._spread()
 
