@@ -100,14 +100,8 @@ class AllReduce:
         return plan
 
     def _reduce_long(self, x: np.ndarray, plan: Plan, out: np.ndarray | None) -> np.ndarray:
-        if (
-            out is None
-            or not out.flags.c_contiguous
-            or (
-                out is not x
-                and np.may_share_memory(out, x)  # it is written before all of x is read
-            )
-        ):
+        # a block of the result is written before the rest of x is read
+        if out is None or not (out is x or _is_free(out, x)):
             result = self._results.empty(x.size, x.dtype)
         else:
             result = out.reshape(-1)
@@ -122,6 +116,7 @@ class AllReduce:
         return out
 
     def _fold_pair(self, x: np.ndarray, op: np.ufunc, result: np.ndarray) -> None:
+        """Fold x, (size,), of both, block by block, into `result`."""
         arrive, me, length = self._meeting.arrive, self._me, self._length // x.itemsize
         turn, broken = self._last, None
         mine, theirs = self._blocks_of(me, x.dtype), list[np.ndarray]()
@@ -141,6 +136,7 @@ class AllReduce:
             raise broken
 
     def _fold_chunks(self, x: np.ndarray, op: np.ufunc, result: np.ndarray) -> None:
+        """Fold x, (size,), of all, block by block, my chunk of each, into `result`."""
         meeting, n, me, length = self._meeting, self._n, self._me, self._length // x.itemsize
         turn, broken = self._last, None
         mine, all_blocks = self._blocks_of(me, x.dtype), list[list[np.ndarray]]()
@@ -191,3 +187,8 @@ class AllReduce:
 def room(n: int) -> int:
     """Bytes of the slots of n ranks."""
     return 2 * n * SLOT
+
+
+def _is_free(out: np.ndarray, x: np.ndarray) -> bool:
+    """Whether `out` can be written in one piece while x is still read."""
+    return out.flags.c_contiguous and not np.may_share_memory(out, x)
