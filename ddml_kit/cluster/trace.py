@@ -158,7 +158,9 @@ def _longest_chain(moves: list[list[tuple[int, int, int]]]) -> int:
             at[rank] += 1
             ready.append(rank)
         rank = ready.pop()
-        for kind, peer, tag in moves[rank][at[rank] :]:
+        own = moves[rank]
+        while at[rank] < len(own):
+            kind, peer, tag = own[at[rank]]
             if kind == SEND:
                 key = rank, peer, tag
                 travelling.setdefault(key, deque()).append(chain[rank] + 1)

@@ -9,7 +9,7 @@ vector of S bytes, p the largest power of two up to n, and racks of m ranks:
     halving-doubling  2 log2 p alpha + 2 (p - 1) / p S / beta, + 2 (alpha + S / beta) if p < n
     hierarchical      2 (m - 1) (alpha + S / m / beta) inside racks, and a ring between them
 
-Sources: the ring, P. Patarasuk, X. Yuan, JPDC 69(2), 2009, section 4; tree and halving-doubling,
+Sources: the ring, P. Patarasuk, X. Yuan, JPDC 69(2), 2009; tree and halving-doubling,
 R. Thakur, R. Rabenseifner, W. Gropp, IJHPCA 19(1), 2005, section 4, without their term for the
 additions; the other two follow in the same way. In all of them 2 (n - 1) S bytes travel. Through a
 switch (switch.py) it is 8 bytes an element and worker, and the time does not depend on n.
@@ -79,7 +79,7 @@ def ring_seconds(n: int, nbytes: float, network: Network) -> float:
 
 
 def tree_steps(n: int) -> int:
-    """2 floor(log2 n): no rank is farther from the root."""
+    """2 floor(log2 n): to the root from the rank that is farthest, and back."""
     return 2 * (n.bit_length() - 1)
 
 
@@ -132,12 +132,12 @@ def hierarchical_steps(n: int, racks: int) -> int:
 
 
 def hierarchical_seconds(n: int, nbytes: float, network: Network) -> float:
-    """Over the racks R of the network, with m ranks in the smallest:
+    """2 (m - 1) (alpha + S / m / beta) + 2 (R - 1) (alpha' + S / R / beta').
 
-    2 (m - 1) (alpha + S / m / beta) + 2 (R - 1) (alpha' + S / R / beta'), where alpha' and beta'
-    are those between racks, and 2 (alpha + S / beta) more if racks are unequal.
+    R: racks of the network, m: ranks in the smallest, alpha' and beta': those between racks. If
+    racks are unequal, 2 (alpha + S / beta) more.
     """
-    racks = network.racks
+    racks = min(network.racks, n)
     m = n // racks
     alpha, per_byte = network.latency, 1 / network.bandwidth
     seconds = 2 * (m - 1) * (alpha + nbytes / m * per_byte)

@@ -5,14 +5,15 @@ arXiv 1903.06701: a worker sends round(f x), the switch adds n of them, and the 
 the result. f is the scaling factor.
 
 *Error.* Rounding moves each f x_i by less than 1, so the result is off by less than n / f. (To the
-nearest, as here, by n / 2f.) It is decoded in float64: in float32 a sum near 2^31 would be off by
-up to 128 more.
+nearest, as here, by about n / 2f.) It is decoded in float64: in float32 a sum near 2^31 would be
+off by up to 64 / f more.
 
 *Overflow.* If no |x_i| is above B, then |round(f x_i)| < f B + 1, and n of them add up to less than
-n (f B + 1), which is at most 2^31 if f <= (2^31 - n) / (n B). So that is the paper's condition, and
-it is enough for any rounding to a neighbour. The authors' code takes (2^31 - 1) / (n 2^m) for
-values below 2^m, which is enough for float32 and up to 256 workers, but not for float64: four
-workers with a value just below 2^m each round it up to 2^29.
+n (f B + 1), which is at most 2^31 if f <= (2^31 - n) / (n B). So this condition, which is the
+paper's as it is quoted (its text was not at hand), is enough for any rounding to a neighbour. The
+authors' code (p4lang/p4app-switchML) takes (2^31 - 1) / (n 2^m) for values below 2^m, which is
+enough for float32 and up to 256 workers, but not for float64: four workers with a value just below
+2^m each round it up to 2^29.
 """
 
 from __future__ import annotations

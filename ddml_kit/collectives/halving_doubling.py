@@ -1,10 +1,10 @@
 """All-reduce by recursive halving and doubling.
 
-R. Rabenseifner, "Optimization of Collective Reduction Operations", ICCS 2004, section 4: vector
-halving with distance doubling, then vector doubling with distance halving. In the first phase two
-ranks exchange halves of what they have and add: each keeps half, with neighbours at distance 1
-first, then 2, 4, ..., so that the long messages stay near. The second phase is the first one
-backwards, and copies. As few steps as a tree, as few bytes as a ring.
+R. Rabenseifner, "Optimization of Collective Reduction Operations", ICCS 2004: vector halving with
+distance doubling, then vector doubling with distance halving. In the first phase two ranks exchange
+halves of what they have and add: each keeps half, with neighbours at distance 1 first, then 2, 4,
+..., so that the long messages stay near. The second phase is the first one backwards, and copies.
+As few steps as a tree, as few bytes as a ring.
 
 Where n is no power of two, p, the largest one below, do this; each of the others gives its vector
 to the rank p before it first, and gets the sum afterwards. (Rabenseifner pairs neighbours for

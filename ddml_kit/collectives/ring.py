@@ -1,10 +1,10 @@
 """All-reduce round a ring: reduce-scatter, then all-gather.
 
 P. Patarasuk, X. Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations",
-JPDC 69(2), 2009, section 4. The vector is cut into n chunks. Each chunk goes round the ring once
-and is added up at every rank, then round once more and is copied. In every step each rank sends
-one chunk to its right and receives one from its left, so all links work all the time, and each rank
-sends 2 (n - 1) / n of the vector, which is the least that it can be.
+JPDC 69(2), 2009. The vector is cut into n chunks. Each chunk goes round the ring once and is added
+up at every rank, then round once more and is copied. In every step each rank sends one chunk to its
+right and receives one from its left, so all links work all the time, and each rank sends
+2 (n - 1) / n of the vector, which is the least that it can be.
 
 Chunks need not be equal: with S bytes in all, rank r sends 2 S - |c(r+1)| - |c(r+2)|. An empty
 chunk is a message all the same. Chunk c is added up in the order c, c + 1, ..., around the ring,

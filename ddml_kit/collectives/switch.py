@@ -1,20 +1,22 @@
 """All-reduce inside the network: the switch adds what passes through it.
 
 A. Sapio et al., "Scaling Distributed Machine Learning with In-Network Aggregation", NSDI 2021,
-arXiv 1903.06701 (SwitchML), algorithms 1 and 2. The switch has a pool of slots, each with room for
-k whole numbers of 32 bits. A worker cuts its vector into blocks of k and sends the first one for
-each slot. When a block of every worker has come into a slot, the switch sends the sum to all of
-them and empties the slot; a worker that gets it sends the next block for that slot. So the slots
-are reused again and again, and what a switch has to remember is small, whatever the vector. Each
-worker sends its vector once and receives the sum once, where round a ring it is twice.
+arXiv 1903.06701 (SwitchML), algorithms 1 and 2 (their numbers from memory). The switch has a pool
+of slots, each with room for k whole numbers of 32 bits. A worker cuts its vector into blocks of k
+and sends the first one for each slot. When a block of every worker has come into a slot, the switch
+sends the sum to all of them and empties the slot; a worker that gets it sends the next block for
+that slot. So the slots are reused again and again, and what a switch has to remember is small,
+whatever the vector. Each worker sends its vector once and receives the sum once, where round a ring
+it is twice.
 
 The switch is the last rank of the communicator, and runs `switch`; the others call `through_switch`
 as often as they like, and `leave_switch` at the end. `in_network` is all that for one vector.
 Network(switch=True) has simulated links to match.
 
 Scales (fixed_point.py): f is given, or chosen for each block, from the largest exponent that any
-worker has in it. As in the paper, a packet carries the exponent of the block that comes next for
-its slot, the switch returns the largest, and the first packets carry nothing else.
+worker has in it. As in the authors' code (p4lang/p4app-switchML), a packet carries the exponent of
+the block that comes next for its slot, the switch returns the largest, and the first packets carry
+nothing else.
 
 Departures. Nothing is lost on the way, so there are neither retransmissions nor a second pool that
 remembers results. A slot keeps packets until the last has come and then adds them, which for whole
@@ -25,7 +27,7 @@ can be that of a float64. What the header of a packet says costs no bytes, as wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +38,7 @@ from ddml_kit.cluster.errors import RankFailed, reason
 from ddml_kit.collectives.fixed_point import Overflow, block_scale, exponent, quantised, refuse
 from ddml_kit.collectives.vectors import summable
 
-ELEMENTS = 256  # in a packet, as in the paper's for RDMA
+ELEMENTS = 256  # in a packet, the larger of the two sizes that the authors' switch takes
 SLOTS = 128
 NOTHING = np.empty(0, np.int32)
 
@@ -186,7 +188,7 @@ def switch(comm: Comm, *, overflow: Overflow = refuse) -> None:
                 comm.send(combined, worker, slot)
 
 
-def together(packets: Mapping[int, Packet], ranks: Any, overflow: Overflow) -> Packet:
+def together(packets: Mapping[int, Packet], ranks: Sequence[int], overflow: Overflow) -> Packet:
     """The sum of the workers' packets, and the largest of their exponents.
 
     ranks: what to call the workers.

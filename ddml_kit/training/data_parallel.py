@@ -1,9 +1,9 @@
 """Data-parallel SGD: every rank has the model and a shard of the data; gradients are averaged.
 
 The step of synchronous SGD as in J. Chen, X. Pan, R. Monga, S. Bengio, R. Jozefowicz, "Revisiting
-Distributed Synchronous SGD", arXiv 1604.00981, section 1.2, without a server: each rank computes
-the gradient of its own batch, all get the mean, and each does the same to its own copy of the
-model. n ranks with batches of b make the steps of one with batches of n b.
+Distributed Synchronous SGD", arXiv 1604.00981, without a server: each rank computes the gradient of
+its own batch, all get the mean, and each does the same to its own copy of the model. n ranks with
+batches of b make the steps of one with batches of n b.
 
 The mean counts every rank alike; where a pass ends with a smaller batch on some ranks, their
 samples count more.

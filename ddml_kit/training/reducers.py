@@ -2,9 +2,8 @@
 
 A reducer is made once on each rank, so that what it remembers is the rank's own, and is then called
 with each gradient: `reduce = reducer(comm)`, `reduce(gradient)`. Every rank gets the same vector.
-Inside it has the shape of a communication hook of PyTorch's DistributedDataParallel (S. Li et al.,
-"PyTorch Distributed: Experiences on Accelerating Data Parallel Training", VLDB 2020, arXiv
-2006.15704, section 3.3).
+Inside it has the shape of a communication hook of PyTorch's DistributedDataParallel
+(torch.distributed.algorithms.ddp_comm_hooks).
 """
 
 from __future__ import annotations

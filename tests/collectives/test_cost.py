@@ -79,6 +79,12 @@ def test_over_racks_it_takes_as_long_as_on_paper_at_most(n, racks):
         assert taken == pytest.approx(paper)
 
 
+def test_with_more_racks_than_ranks_each_rank_has_its_own():
+    network = Network(racks=8)
+    assert cost.hierarchical_seconds(4, S, network) == cost.ring_seconds(4, S, network)
+    assert cost.hierarchical_seconds(1, S, network) == 0
+
+
 def test_where_racks_are_far_apart_it_pays_to_know_of_them():
     network = Network(racks=4, uplink_latency=500e-6, uplink_bandwidth=2.5e8)
     over_racks = partial(hierarchical, racks=4)
