@@ -1,4 +1,4 @@
-"""What every cluster does alike. A new one joins by a line in CLUSTERS.
+"""What every cluster does alike. A new one joins by a line in tests/clusters.py.
 
 Programs are nested functions, so that they travel by value, as those of a notebook do.
 """
@@ -27,11 +27,10 @@ from ddml_kit.cluster.processes import Processes
 from ddml_kit.cluster.simulated import Simulated
 from ddml_kit.cluster.torchrun import Torchrun
 from ddml_kit.problems.problem import Sparse
+from tests.clusters import CLUSTERS, SIZES
 
-CLUSTERS = [Simulated, Processes, Torchrun]
 SHARING = [Simulated, Processes]  # have a memory that ranks share; Torchrun's may be far apart
 
-SIZES = [1, 2, 3, 5]
 LONG = 9_000  # float64: beyond the 32 KB at which the clusters change their ways
 
 
