@@ -200,6 +200,9 @@ class Run:
         try:
             arrays = _arrays_in(file)
             head = json.loads(arrays["head"].tobytes())
+            about = _decode(head.get("about", {"dict": {}}), arrays)
+            if not isinstance(about, dict):
+                raise ValueError(f"what it is about must be a mapping, got {about!r:.80}")
             return Run(
                 badge=head["badge"],
                 size=head["size"],
@@ -213,7 +216,7 @@ class Run:
                     Snapshot(r, t, k, _decode(w, arrays)) for r, t, k, w in head["snapshots"]
                 ],
                 failures={f[0]: RankFailed(*f) for f in head["failures"]},
-                about=_decode(head.get("about", {"dict": {}}), arrays),
+                about=about,
             )
         except OSError:
             raise

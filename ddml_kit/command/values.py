@@ -1,9 +1,13 @@
 """Values as they are written on a command line, by their type; nothing is evaluated.
 
-int, float   4, 1e-3, inf                     bool               yes, no
-str          as it is                         Literal            one of its words
-T | None     a T, or none                     Collection[int]    ranks: 0-3+7
-A | B        the first that it can be         Mapping[int, float]  by rank: 2:3.0+5:1.5
+int, float             4, 1e-3, inf
+bool                   yes, no
+str, Literal           as it is, one of its words
+T | None               a T, or none
+A | B                  the first that it can be
+Collection[int]        ranks: 0-3+7
+Sequence[int]          in order: 10+20
+Mapping[int, float]    by rank: 2:3.0+5:1.5
 """
 
 from __future__ import annotations

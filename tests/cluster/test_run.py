@@ -137,6 +137,18 @@ def test_a_file_of_a_run_that_says_nothing_about_itself_is_loaded(run, tmp_path)
     assert_alike(loaded, run)
 
 
+def test_a_file_that_is_about_something_odd_is_no_run(run, tmp_path):
+    run.save(tmp_path / "run")
+    with np.load(tmp_path / "run") as archive:
+        arrays = dict(archive)
+    head = {**json.loads(arrays["head"].tobytes()), "about": {"list": [1]}}
+    arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    with open(tmp_path / "run", "wb") as file:
+        np.savez(file, **arrays)
+    with pytest.raises(ValueError, match=r"not a saved run: what it is about must be a mapping, g"):
+        Run.load(tmp_path / "run")
+
+
 def test_a_run_is_loaded_from_an_open_file(run, tmp_path):
     run.save(tmp_path / "run")
     assert_alike(Run.load(io.BytesIO((tmp_path / "run").read_bytes())), run)
