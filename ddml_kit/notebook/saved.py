@@ -17,6 +17,8 @@ from ddml_kit.command.report import account, table
 from ddml_kit.command.tasks import figures_of
 from ddml_kit.notebook.figures import Figure, curves, style, timeline
 
+LEFT = "text-align: left"  # JupyterLab has tables to the right
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -29,7 +31,8 @@ class Shown:
 
     def _ipython_display_(self) -> None:
         lines = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+            f'<tr><th style="{LEFT}">{html.escape(name)}</th>'
+            f'<td style="{LEFT}">{html.escape(text)}</td></tr>'
             for name, text in self.rows.items()
         )
         words = {"text/html": f'<table style="{style.CAPTION}">{lines}</table>'}
