@@ -69,7 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--on-failure",
         type=typed(OnFailure),
         metavar="WHAT",
-        help="of a rank: stop, and the run ends (this is so by itself), or continue",
+        help="whether a rank that fails ends the run: stop (the default) or continue",
     )
     group.add_argument(
         "--paced", action="store_true", help="real computing takes as long as virtual"

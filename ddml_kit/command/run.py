@@ -41,7 +41,7 @@ def main(words: Sequence[str]) -> int:
             _check_free(out, options.force)
         task: Task = call(options.problem, tasks(), "problem")
         asked = settings.arguments(options, program, task)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         parser.error(sentence(error))
     about = {
         "kit": ddml_kit.__version__,
@@ -128,8 +128,8 @@ def _parser(program: Program) -> Parser:
 
 def _check_free(path: Path, force: bool) -> None:
     """Raises ValueError where a run can't be written, before it is run."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise ValueError(f"--out needs a file in a folder that is there, got {path}")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"--out needs a file in a folder that can be written to, got {path}")
     if path.exists() and not force:
         raise ValueError(f"{path} is there already: give --force to write over it")
 

@@ -175,6 +175,7 @@ def test_options_reach_the_cluster(ddml, tmp_path) -> None:
         ("run hogwild --simulated 2 --on-failure x", "must be one of stop, continue, got 'x'"),
         ("run hogwild --simulated 2 --problem digit", "did you mean digits? there are digits,"),
         ("run hogwild --simulated 2 --problem idx:no,no", "no: No such file or directory"),
+        ("run hogwild --simulated 2 --problem quadratic:10000000", "nable to allocate"),
         ("run hogwild --simulated 2 --step 3", "unrecognized arguments: --step 3"),
         ("run hogwild --simulated 2 --steps 1.5", "--steps: must be a whole number, got '1.5'"),
         ("run hogwild --simulated 2 --lr 0", "lr must be more than 0, got 0"),
@@ -189,8 +190,8 @@ def test_options_reach_the_cluster(ddml, tmp_path) -> None:
         ("run parameter_server --simulated 1", "there must be a worker beside the servers, got 1"),
         ("run parameter_server --simulated 3 --waiting ssp", "ssp needs staleness: ssp:staleness"),
         ("run parameter_server --simulated 3 --waiting ssp:-1", "SSP needs staleness >= 0, got -1"),
-        ("run data_parallel --simulated 2 --out .", "--out needs a file in a folder that is there"),
-        ("run data_parallel --simulated 2 --out no/x", "--out needs a file in a folder that is th"),
+        ("run data_parallel --simulated 2 --out .", "--out needs a file in a folder that can"),
+        ("run data_parallel --simulated 2 --out no/x", "--out needs a file in a folder that can"),
     ],
 )
 def test_bad_input_gets_one_sentence(ddml, words: str, sentence: str) -> None:
