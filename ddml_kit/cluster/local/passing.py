@@ -21,6 +21,7 @@ from ddml_kit.cluster.thinning import Thinning
 from ddml_kit.cluster.trace import COMPUTE, Recorder
 
 SNAPSHOT_EVERY = 0.02  # seconds between two snapshots of a rank, at least,
+SNAPSHOT_SHARE = 0.02  # and of its time that they take, at most,
 FIRST_SNAPSHOTS = 8  # after so many
 
 
@@ -54,7 +55,7 @@ class RealEndpoint(Endpoint):
         self._begun: list[Started] = []
         self._beginning = threading.Lock()
         self._thinning = Thinning(size)
-        self._last_snapshot = -math.inf
+        self._last_snapshot, self._snapshot_takes = -math.inf, math.inf  # when; seconds, the least
 
     @abstractmethod
     def _comes(self, tag: int, context: int) -> Callable[[], bool]:
@@ -103,12 +104,14 @@ class RealEndpoint(Endpoint):
         if step is None:
             return
         now = self.now()
-        if step >= FIRST_SNAPSHOTS and now - self._last_snapshot < SNAPSHOT_EVERY:
+        pause = max(SNAPSHOT_EVERY, self._snapshot_takes / SNAPSHOT_SHARE)
+        if step >= FIRST_SNAPSHOTS and now - self._last_snapshot < pause:
             self._thinning.stride *= 2  # those that are kept stay evenly spaced
             if step % self._thinning.stride:
                 return
         self._last_snapshot = now
         self._emit(Snapshot(self.rank, now, step, np.array(w)))
+        self._snapshot_takes = min(self._snapshot_takes, self.now() - now)
 
     def _log(self, kind: int, start: float, peer: int = -1, tag: int = -1, nbytes: int = 0) -> None:
         """One event, which ends now, and with it a call on comm of this strand."""
