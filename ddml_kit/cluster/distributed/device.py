@@ -60,7 +60,7 @@ def on_gpu(value: Any) -> bool:
 
 
 class Device:
-    """A rank's GPU among those of all ranks.
+    """A rank's GPU among those of all ranks; all make one.
 
     group: makes groups of (label, position, size), NCCL's. is_on: whether a value is a tensor that
     stays there. place: where tensors that arrive are made.
@@ -75,8 +75,12 @@ class Device:
     ) -> None:
         self._rank, self._size = groups.rank, groups.size
         self._group, self.is_on, self._place = group, is_on, place
-        self._groups: dict[str, Any] = {}
-        self._making = threading.RLock()
+        # Both at once: if two ranks began with different ones, each could wait for the other.
+        self._up, self._down = (
+            group(f"gpu/{way}", self._rank, self._size) for way in ("up", "down")
+        )
+        self._groups: dict[int, Any] = {}  # by context
+        self._making = threading.Lock()
         self._sent: deque[tuple[Any, torch.Tensor]] = deque()  # which NCCL may not be through with
         self.sending = threading.Lock()  # that frames and tensors go in one order
 
@@ -95,16 +99,13 @@ class Device:
 
     def members(self, context: int, position: int, size: int) -> Any:
         """The group of a communicator's members."""
-        return self._made(f"gpu/{context}", position, size)
+        with self._making:
+            if context not in self._groups:
+                self._groups[context] = self._group(f"gpu/{context}", position, size)
+            return self._groups[context]
 
     def _way(self, source: int, dest: int) -> Any:
-        return self._made("gpu/up" if source < dest else "gpu/down", self._rank, self._size)
-
-    def _made(self, label: str, position: int, size: int) -> Any:
-        with self._making:
-            if label not in self._groups:
-                self._groups[label] = self._group(label, position, size)
-            return self._groups[label]
+        return self._up if source < dest else self._down
 
 
 def layout_of(tensor: torch.Tensor) -> Layout:
