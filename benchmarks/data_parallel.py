@@ -38,8 +38,8 @@ from ddml_kit.training.overlap import overlapped
 HIDDEN = [512, 64]
 SAMPLES, BATCH, RANKS = 4096, 64, 2
 LR = 0.05
-WARM, STEPS = 20, {512: 120, 64: 600}  # steps that don't count, steps in all
-ROUNDS = 7  # times that each contender has its turn
+WARM, STEPS = 50, {512: 250, 64: 1000}  # steps that don't count, steps in all
+ROUNDS = 5  # times that each contender has its turn
 AIM = 1.2
 PROGRAMS: dict[str, Callable[..., np.ndarray]] = {
     "ours": data_parallel,
