@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from abc import ABC, abstractmethod
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -262,6 +263,9 @@ def _arrays_in(file: str | os.PathLike | BinaryIO) -> dict[str, np.ndarray]:
     if isinstance(file, str | os.PathLike):
         with open(file, "rb") as opened:  # np.load leaves a file open that is none of its own
             return _arrays_in(opened)
+    if not zipfile.is_zipfile(file):
+        raise ValueError("a saved run is an .npz file, and this is none")
+    file.seek(0)
     with np.load(file, allow_pickle=False) as archive:
         return dict(archive)
 

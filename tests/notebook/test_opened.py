@@ -216,7 +216,10 @@ class Trap:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda path: path.write_text("not a run"), "odd.npz is not a saved run: "),
+        (
+            lambda path: path.write_text("not a run"),
+            "odd.npz is not a saved run: a saved run is an .npz file, and this is none",
+        ),
         (lambda path: path.write_bytes(b""), "odd.npz is not a saved run: "),
         (lambda path: path.write_bytes(pickle.dumps(Trap())), "odd.npz is not a saved run: "),
         (
