@@ -62,6 +62,14 @@ def forgets(comm):
     else:
         comm.recv(0, tag=3)
 
+def left(comm):
+    if comm.rank != 1:
+        comm.recv(1)
+
+def led(comm):
+    if comm.rank != 0:
+        comm.recv(0, tag=5)
+
 def differs(comm):
     comm.barrier() if comm.rank else comm.all_gather(1)
 
@@ -108,7 +116,7 @@ if RANK == 0:
     said["clock"] = bool(late.all())
 error = attempt(cluster, fails)
 said["cause"] = [repr(error.__cause__), repr(error.run.failures[1]), error.run.results]
-for program in (forgets, differs, spins, shares):
+for program in (forgets, left, led, differs, spins, shares):
     attempt(cluster, program)
 run = Torchrun(on_failure="continue", crashes={2: 0.05}).run(goes_on)
 said["goes_on"] = [run.results, [f.reason for f in run.failures.values()]]
@@ -205,7 +213,7 @@ def said(tmp_path: Path, rank: int):
 
 def test_runs_one_after_the_other_are_the_same_on_all_ranks(script, tmp_path):
     with torchrun(3, script(SEVERAL)) as process:
-        _, errors = process.communicate(timeout=100)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
     ranks = [said(tmp_path, rank) for rank in range(3)]
 
@@ -236,8 +244,8 @@ def test_runs_one_after_the_other_are_the_same_on_all_ranks(script, tmp_path):
             ["crashed, as crashes={2: 0.05} asked"] * 2 + [None],
             ["crashed, as crashes={2: 0.05} asked"],
         ]
-        for name in ("fails", "forgets", "differs", "spins", "shares"):  # one sentence for all
-            assert mine[name] == ranks[0][name]
+        for name in ("fails", "forgets", "left", "led", "differs", "spins", "shares"):
+            assert mine[name] == ranks[0][name]  # one sentence for all
     assert ranks[0]["clock"]
     assert ranks[0]["live"] == [True, True, True]
     mine = ranks[2]
@@ -252,6 +260,15 @@ def test_runs_one_after_the_other_are_the_same_on_all_ranks(script, tmp_path):
         "rank 1 waits for a message from rank 0, tag 3; "
         "rank 2 waits for rank 1 to call barrier"
     ) in mine["forgets"][1]
+    assert mine["left"][0] == mine["led"][0] == "Deadlock"
+    assert (
+        "rank 0 waits for a message from rank 1; rank 1 has finished; "
+        "rank 2 waits for a message from rank 1"
+    ) in mine["left"][1]
+    assert (
+        "rank 0 has finished; rank 1 waits for a message from rank 0, tag 5; "
+        "rank 2 waits for a message from rank 0, tag 5"
+    ) in mine["led"][1]
     assert "a collective needs the same call on every rank" in mine["differs"][1]
     assert "ValueError: stop the others" in mine["spins"][1]
     assert "Torchrun's ranks share no memory" in mine["shares"][1]
@@ -259,7 +276,7 @@ def test_runs_one_after_the_other_are_the_same_on_all_ranks(script, tmp_path):
 
 def test_a_killed_rank_is_named_on_the_others(script, tmp_path):
     with torchrun(3, script(KILLED)) as process:
-        _, errors = process.communicate(timeout=100)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode != 0
         assert "SIGKILL" in errors
     for rank in (0, 2):
@@ -274,7 +291,7 @@ def test_a_signal_to_torchrun_stops_the_run_on_all_ranks(script, tmp_path):
         assert process.stdout is not None
         assert process.stdout.readline() == "going\n"
         process.terminate()
-        process.communicate(timeout=100)
+        process.communicate(timeout=60)
     for rank in (0, 1):
         assert said(tmp_path, rank)["ending"] == [128 + signal.SIGTERM, True]
 
@@ -296,7 +313,7 @@ def test_what_sets_the_same_variables_will_do(script, tmp_path):
     ]
     try:
         for process in processes:
-            _, errors = process.communicate(timeout=100)
+            _, errors = process.communicate(timeout=60)
             assert process.returncode == 0, errors
     finally:
         for process in processes:

@@ -16,7 +16,7 @@ from ddml_kit.cluster.distributed.device import Device
 from ddml_kit.cluster.distributed.fabric import Fabric
 from ddml_kit.cluster.distributed.locks import RankLock
 from ddml_kit.cluster.distributed.post import Post
-from ddml_kit.cluster.distributed.reports import Command, Report
+from ddml_kit.cluster.distributed.reports import FAILED, FINISHED, Command, Report
 from ddml_kit.cluster.distributed.rounds import Round
 from ddml_kit.cluster.endpoint import ANY, Message, Order
 from ddml_kit.cluster.errors import Timeout, awaited_message
@@ -78,7 +78,7 @@ class TorchEndpoint(RealEndpoint):
 
         how: "returned", "failed" or "stopped".
         """
-        self._post.leave("has finished" if how == "returned" else "has failed")
+        self._post.leave(FINISHED if how == "returned" else FAILED)
 
     def unseen_error(self) -> BaseException | None:
         """What a strand has raised for which nobody has waited, or a collective too late."""

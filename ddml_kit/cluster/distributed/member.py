@@ -29,7 +29,7 @@ from ddml_kit.cluster.distributed.device import device_of
 from ddml_kit.cluster.distributed.endpoint import TorchEndpoint
 from ddml_kit.cluster.distributed.fabric import Fabric
 from ddml_kit.cluster.distributed.links import CONTROL, LAST, NOTHING, Frame, value
-from ddml_kit.cluster.distributed.reports import Command, Reins, Stop
+from ddml_kit.cluster.distributed.reports import Command, Reins, Report, Stop
 from ddml_kit.cluster.distributed.watcher import (
     ASK_TIME,
     COMMAND,
@@ -38,6 +38,7 @@ from ddml_kit.cluster.distributed.watcher import (
     NEWS,
     OUTCOME,
     PLEASE_STOP,
+    REPORT,
     START,
     TIME,
     VALUE,
@@ -82,7 +83,8 @@ class Member:
         if self.rank == 0:
             self._desks: Any = [Desk(rank, self.tell) for rank in range(self.size)]
             self._away = Away(self.size, self.tell)
-            self.watch = Watch(terms, self._away, Reins(self.size, self._command), self._desks)
+            self._reins = Reins(self.size, self._command)
+            self.watch = Watch(terms, self._away, self._reins, self._desks)
         self._task = task(self)
         fabric.listen(self._hear, self.over, self._lose)
         self._thread = threading.Thread(target=self._run, name=f"rank {self.rank}", daemon=True)
@@ -162,6 +164,8 @@ class Member:
             self._times.put((time.monotonic(), *CLOCK.unpack(content)))
         elif self.watch is not None and about == PLEASE_STOP:
             self.watch.stop()
+        elif about == REPORT:
+            self._reins.hear(pickle.loads(content))
         else:
             self._desks[source].put(content, is_value=about == VALUE)
 
@@ -245,13 +249,20 @@ class Member:
 
 
 class MemberOutbox(Outbox):
-    """What a rank says to the watcher."""
+    """What a rank says to the watcher.
+
+    After its End nothing but reports, which go past the desk, as that is closed by then: others may
+    wait for a rank that has finished.
+    """
 
     def __init__(self, member: Member) -> None:
         self._member = member
         self._mute = False
 
     def put(self, message: Any) -> None:
+        if isinstance(message, Report):
+            self._member.tell(0, REPORT, pickle.dumps(message))
+            return
         if self._mute:
             return
         if isinstance(message, End):

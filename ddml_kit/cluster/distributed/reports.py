@@ -12,10 +12,13 @@ Distributed Computing 2, 1987, section 6.)
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ddml_kit.cluster.errors import deadlock_sentence
+
+FINISHED, FAILED = "has finished", "has failed"  # of a program that is over
 
 
 class Report(NamedTuple):
@@ -57,6 +60,7 @@ class Reins:
         self._told = 0
         self._dead: set[int] = set()
         self._reports: dict[int, Report] = {}
+        self._hearing = threading.Lock()
 
     def stop(self) -> None:
         """Every rank raises Stopped at its next or current wait."""
@@ -73,15 +77,19 @@ class Reins:
             self._tell(rank, command)
 
     def hear(self, report: Report) -> None:
-        """Take a report in."""
-        self._reports[report.rank] = report
+        """Take a report in; from any thread."""
+        with self._hearing:
+            self._reports[report.rank] = report
 
     def deadlock(self) -> str | None:
         """Who waits for whom, if nobody can ever go on."""
-        reports = self._reports
+        with self._hearing:
+            reports = dict(self._reports)
         alive = [rank for rank in range(self._size) if rank not in self._dead]
         if any(rank not in reports or not reports[rank].says for rank in alive):
             return None
+        if any(reports[rank].says == FAILED for rank in alive):
+            return None  # a report may be here before the failure, which ends the waiting
         if not any(reports[rank].says.startswith("waits") for rank in alive):
             return None
         for rank in alive:
@@ -93,7 +101,7 @@ class Reins:
                     return None
         return deadlock_sentence(
             {
-                rank: "has failed" if rank in self._dead else reports[rank].says
+                rank: FAILED if rank in self._dead else reports[rank].says
                 for rank in range(self._size)
             }
         )

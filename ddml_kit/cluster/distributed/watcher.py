@@ -15,7 +15,7 @@ from ddml_kit.cluster.local.crew import Crew
 
 # What a frame between ranks and watcher is about.
 START, COMMAND, INTERRUPT, KILL, OUTCOME, TIME = range(6)  # from rank 0, and the time that it has
-NEWS, VALUE, PLEASE_STOP, ASK_TIME = range(6, 10)  # to it
+NEWS, VALUE, REPORT, PLEASE_STOP, ASK_TIME = range(6, 11)  # to it
 Tell = Callable[[int, int, bytes], None]  # (rank, about, content)
 
 

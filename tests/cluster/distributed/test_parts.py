@@ -68,6 +68,13 @@ def test_ranks_that_have_all_ended_are_no_deadlock():
     assert ranks.reins.deadlock() is None
 
 
+def test_a_failure_of_which_the_watcher_has_yet_to_hear_is_no_deadlock():
+    ranks = Ranks()
+    ranks.all_wait()
+    ranks.report(2, "has failed")
+    assert ranks.reins.deadlock() is None
+
+
 def test_who_has_yet_to_hear_of_a_death_is_not_deadlocked():
     ranks = Ranks()
     ranks.all_wait()
