@@ -140,6 +140,30 @@ said["threads"] = [thread.name for thread in threading.enumerate()]
 leave()
 """.replace("goes_home", "lambda comm: comm.work(1e-3)")
 
+BROKEN = """
+def broken(comm, sender):
+    def full(*_):
+        raise MemoryError("no room")
+
+    comm.barrier()
+    if comm.rank == 1:
+        comm._endpoint._post.inbox.put = full
+        comm.send(0, sender)
+        comm.recv(sender)
+    elif comm.rank == sender:
+        comm.recv(1)
+        for i in range(20):
+            comm.send(i, 1)
+        comm.recv(1)
+    else:
+        comm.recv(1)
+
+for sender in (2, 0):
+    attempt(Torchrun(), broken, sender)
+    said[sender] = said.pop("broken")
+leave()
+"""
+
 KILLED = """
 def killed(comm):
     comm.barrier()
@@ -272,6 +296,17 @@ def test_runs_one_after_the_other_are_the_same_on_all_ranks(script, tmp_path):
     assert "a collective needs the same call on every rank" in mine["differs"][1]
     assert "ValueError: stop the others" in mine["spins"][1]
     assert "Torchrun's ranks share no memory" in mine["shares"][1]
+
+
+def test_a_rank_that_cannot_receive_any_more_fails(script, tmp_path):
+    with torchrun(3, script(BROKEN)) as process:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    for rank in range(3):
+        for kind, sentence in said(tmp_path, rank).values():
+            assert kind == "RankFailed"
+            assert sentence.startswith("rank 1 failed")
+            assert sentence.endswith("MemoryError: no room")
 
 
 def test_a_killed_rank_is_named_on_the_others(script, tmp_path):

@@ -42,12 +42,19 @@ class Fabric:
         """
         self._control, self._over, self._lost = control, over, lost
         for link in self.links.values():
-            link.begin(self._take, self._end)
+            link.begin(self._take, self._end, self._fail)
 
-    def begin(self, deliver: Callable[[int, Frame], None], ended: Callable[[int], None]) -> None:
-        """deliver: gets each rank's frames. ended: is told of each rank after its last."""
+    def begin(
+        self,
+        deliver: Callable[[int, Frame], None],
+        ended: Callable[[int], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """deliver: gets each rank's frames. ended: is told of each rank after its last. failed:
+        of an error for which this rank receives no more.
+        """
         with self._sorting:
-            self._deliver, self._ended = deliver, ended
+            self._deliver, self._ended, self._failed = deliver, ended, failed
             for call in self._early or ():
                 call()
             self._early = None
@@ -66,6 +73,10 @@ class Fabric:
             self._lost(peer)
         if not self._is_early(lambda: self._ended(peer)):
             self._ended(peer)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._is_early(lambda: self._failed(error)):
+            self._failed(error)
 
     def _is_early(self, call: Callable[[], None]) -> bool:
         """Whether it has to wait; then it will be called."""

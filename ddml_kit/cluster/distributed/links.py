@@ -106,14 +106,18 @@ class Link:
         self._thread: threading.Thread | None = None
 
     def begin(
-        self, deliver: Callable[[int, Frame], None], ended: Callable[[int, bool], None]
+        self,
+        deliver: Callable[[int, Frame], None],
+        ended: Callable[[int, bool], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         """Hand on what arrives, from now on.
 
         deliver: gets each frame, in the link's thread. ended: called last, with whether the
-        connection broke.
+        connection broke. failed: gets an error of this rank's own, as of memory; after one, only
+        frames of CONTROL and LAST are handed on.
         """
-        self._deliver, self._ended = deliver, ended
+        self._deliver, self._ended, self._failed = deliver, ended, failed
         self._thread = threading.Thread(target=self._receive, name=f"from {self.peer}", daemon=True)
         self._thread.start()
 
@@ -201,16 +205,30 @@ class Link:
         return piece
 
     def _receive(self) -> None:
+        broken = True
+        try:
+            broken = not self._hand_on()
+        except BaseException as error:  # else the rank would wait for this peer for ever
+            self._failed(error)
+        self._ended(self.peer, broken)
+
+    def _hand_on(self) -> bool:
+        """Receive until the peer's good-bye; False if it is gone before."""
+        failed = False
         while True:
             try:
                 frame, free = self._next()
             except RuntimeError:
-                self._ended(self.peer, True)
-                return
+                return False
             if frame.kind == GOODBYE:
-                self._ended(self.peer, False)
-                return
-            self._deliver(self.peer, frame)  # whoever waits for it need not wait for the next line
+                return True
+            try:
+                if not failed or frame.kind in (CONTROL, LAST):
+                    self._deliver(self.peer, frame)
+            except BaseException as error:  # the rest is received, so that the peer can end
+                self._failed(error)
+                failed = True
+            # whoever waits for the frame need not wait for this line
             self._ask(free or self._pieces.take(FRAME))
 
     def _next(self) -> tuple[Frame, Piece | None]:

@@ -59,7 +59,7 @@ class Post:
         self._heard = 0  # commands
         self._meetings: dict[int, Meeting] = {}
         self.locks = Locks(self.rank, self._tell_of_lock)
-        fabric.begin(self._deliver, self._link_ended)
+        fabric.begin(self._deliver, self._link_ended, self._link_failed)
 
     # ------------------------------------------------------------------------- frames
 
@@ -176,6 +176,11 @@ class Post:
         self._closed.add(rank)
         if rank in self._dead:
             self.locks.bury(rank)
+
+    def _link_failed(self, error: BaseException) -> None:
+        with self.changed:
+            self.waiter.broken = self.waiter.broken or error
+            self.changed.notify_all()
 
     def _link_ended(self, peer: int) -> None:
         with self.changed:

@@ -49,6 +49,7 @@ class Waiter:
     def __init__(self, strand: Strand, report: Callable[[str], None]) -> None:
         self.changed = threading.Condition(threading.Lock())
         self.stopped = False
+        self.broken: BaseException | None = None  # what every strand raises: no frames come
         self.ended = ""  # how the program did, once it has: "has finished", "has failed"
         self._strand, self._report = strand, report
         self._waits: list[Wait] = []
@@ -56,7 +57,9 @@ class Waiter:
         self._reported = False
 
     def check(self) -> None:
-        """Raises Stopped if the run is to end."""
+        """Raises Stopped if the run is to end, and what broke a link of this rank's."""
+        if self.broken is not None:
+            raise self.broken
         if self.stopped:
             raise Stopped
 
