@@ -72,7 +72,7 @@ class Member:
         self.told = b""  # the outcome
         self._terms = terms
         self._starts: SimpleQueue[bytes | None] = SimpleQueue()  # None: it will not start
-        self._times: SimpleQueue[tuple[float, float]] = SimpleQueue()  # when, and what rank 0 has
+        self._times: SimpleQueue[tuple[float, float] | None] = SimpleQueue()  # when, and rank 0's
         self._outcomes: SimpleQueue[bytes] = SimpleQueue()
         self._sorting = threading.Lock()
         self._endpoint: TorchEndpoint | None = None
@@ -193,6 +193,7 @@ class Member:
                 self._commands.append(command)
                 if isinstance(command, Stop):
                     self._starts.put(None)
+                    self._times.put(None)
                 return
         self._endpoint.obey(command)
 
@@ -238,13 +239,15 @@ class Member:
         return STARTED.pack(theirs + self.ahead)
 
     def read_clock(self) -> None:
-        """Find how far this process's clock is ahead of rank 0's."""
+        """Find how far this process's clock is ahead of rank 0's. Raises Stopped."""
         samples = []
         for _ in range(ROUNDS if self.rank else 0):
             asked = time.monotonic()
             self.tell(0, ASK_TIME)
-            answered, theirs = self._times.get()
-            samples.append(Sample(asked, answered, theirs))
+            answer = self._times.get()
+            if answer is None:
+                raise Stopped
+            samples.append(Sample(asked, *answer))
         self.ahead = offset(samples) if samples else 0.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 
 import pytest
@@ -14,8 +15,13 @@ from ddml_kit.cluster.distributed.inbox import Inbox
 from ddml_kit.cluster.distributed.links import MESSAGE, Frame
 from ddml_kit.cluster.distributed.locks import FREE, GRANT, HELD, WANT, Locks
 from ddml_kit.cluster.distributed.meetings import PHASES, Meeting, number_of, tag_of
+from ddml_kit.cluster.distributed.member import join
+from ddml_kit.cluster.distributed.outcome import unpack
 from ddml_kit.cluster.distributed.reports import Dead, Reins, Report, Stop
 from ddml_kit.cluster.distributed.world import Place, World
+from ddml_kit.cluster.local.freight import Freight
+from ddml_kit.cluster.local.watch import Terms
+from ddml_kit.cluster.shipping import pack
 
 TOLD = {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
 
@@ -274,3 +280,28 @@ def test_a_rank_that_does_not_come_is_named(monkeypatch):
         "rank 1 did not come to run 1 within 0.05 s: every process that torchrun starts must call "
         "run, as often as the others"
     )
+
+
+# ------------------------------------------------------------------------------ member
+
+
+class Alone:
+    """A fabric to whose rank nobody ever answers."""
+
+    rank, size, links, groups = 1, 2, {}, None
+
+    def listen(self, control, over, lost):
+        self.lost = lost
+
+    def close(self):
+        pass
+
+
+def test_a_rank_that_asks_for_the_time_hears_of_the_end_of_rank_0():
+    fabric = Alone()
+    terms = Terms(size=2, seed=0, badge="measured", goes_on=False, crashes={})
+    member = join(fabric, terms, Freight(pack(print, (), {})), pickle.dumps(()), False)
+    fabric.lost(0)
+    assert member.join(20)
+    with pytest.raises(ClusterError, match="rank 0 failed"):
+        unpack(member.told, member.trace)
