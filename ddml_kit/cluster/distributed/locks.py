@@ -6,7 +6,6 @@ dies, the next in the queue has its turn; when the first member dies, nobody get
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -93,7 +92,7 @@ class RankLock:
     ) -> None:
         self._number, self._manager, self._post = number, manager, post
         self._taken, self._given = taken, given
-        self._among_strands = threading.Lock()
+        self._busy = False  # a strand of this rank holds it, or asks for it
 
     def __enter__(self) -> None:
         start = time.monotonic()
@@ -104,14 +103,14 @@ class RankLock:
             return bool(post.hopeless(manager, (manager,)))
 
         with post.changed:
-            sleep(
-                lambda: self._among_strands.acquire(blocking=False),
-                lambda: f"a lock that rank {post.rank} holds",
-            )
+            # other strands call what is given here, too: it only looks
+            sleep(lambda: not self._busy, lambda: f"a lock that rank {post.rank} holds")
+            self._busy = True
             locks.ask(manager, number)
             sleep(lambda: number in locks.granted or lost(), self._held)
             if number not in locks.granted:
-                self._among_strands.release()
+                self._busy = False
+                post.changed.notify_all()
                 raise post.failure(manager)
             locks.granted.discard(number)
         self._taken(start)
@@ -119,7 +118,7 @@ class RankLock:
     def __exit__(self, *_: object) -> None:
         with self._post.changed:
             self._post.locks.free(self._manager, self._number)
-            self._among_strands.release()
+            self._busy = False
             self._post.changed.notify_all()
         self._given()
 

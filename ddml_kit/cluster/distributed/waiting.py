@@ -89,8 +89,8 @@ class Waiter:
     ) -> bool:
         """True as soon as ready(); False at `deadline` (time.monotonic). Raises Stopped.
 
-        what: in words, for the report of a deadlock. impatient: called once, if it takes long. All
-        three are called with the lock.
+        ready: only looks, for other strands call it, too. what: in words, for the report of a
+        deadlock. impatient: called once, if it takes long. All three are called with the lock.
         """
         with self.changed:
             return self.sleep_locked(ready, what, deadline, impatient)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from types import SimpleNamespace
 
 import pytest
 from torch.distributed import HashStore, PrefixStore
@@ -13,11 +14,12 @@ from ddml_kit.cluster.distributed import world as worlds
 from ddml_kit.cluster.distributed.clock import Sample, offset
 from ddml_kit.cluster.distributed.inbox import Inbox
 from ddml_kit.cluster.distributed.links import MESSAGE, Frame
-from ddml_kit.cluster.distributed.locks import FREE, GRANT, HELD, WANT, Locks
+from ddml_kit.cluster.distributed.locks import FREE, GRANT, HELD, WANT, Locks, RankLock
 from ddml_kit.cluster.distributed.meetings import PHASES, Meeting, number_of, tag_of
 from ddml_kit.cluster.distributed.member import join
 from ddml_kit.cluster.distributed.outcome import unpack
 from ddml_kit.cluster.distributed.reports import Dead, Reins, Report, Stop
+from ddml_kit.cluster.distributed.waiting import Waiter
 from ddml_kit.cluster.distributed.world import Place, World
 from ddml_kit.cluster.local.freight import Freight
 from ddml_kit.cluster.local.watch import Terms
@@ -193,6 +195,39 @@ def test_a_lock_goes_to_those_who_wait_in_their_order_past_the_dead():
     assert locks.holder[9] == 4
     locks.hear(9, FREE, 4)
     assert locks.granted == {9}
+
+
+def test_who_looks_whether_a_strand_can_go_on_takes_no_lock_for_it():
+    waiter, entered = Waiter(SimpleNamespace(number=0), lambda says: None), []
+
+    class Nosy:
+        """The rank's lock; before anybody wakes, one looks who can go on."""
+
+        def __enter__(self):
+            waiter.changed.acquire()
+
+        def __exit__(self, *_):
+            waiter.changed.release()
+
+        def notify_all(self):
+            assert any(wait.ready() for wait in waiter._waits)
+            waiter.changed.notify_all()
+
+    locks = Locks(0, lambda *_: None)
+    post = SimpleNamespace(rank=0, locks=locks, waiter=waiter, changed=Nosy())
+    post.hopeless = lambda *_: []
+    lock = RankLock(7, 0, post, entered.append, lambda: None)
+
+    def second():
+        lock.__enter__()
+
+    with lock:
+        strand = threading.Thread(target=second, daemon=True)
+        strand.start()
+        while not waiter._waits:
+            strand.join(0.001)
+    strand.join(10)
+    assert len(entered) == 2
 
 
 # ------------------------------------------------------------------------------- clock
