@@ -142,6 +142,8 @@ class Comm:
         """The same of a tensor on a GPU."""
         if op == "mean" and not (x.is_floating_point() or x.is_complex()):
             x = x.double()
+        if out is not None:
+            _check_tensor(out, x)
         total = self._endpoint.all_reduce_tensor(
             x.detach(), OPERATIONS[op], self._members, self._context, order
         )
@@ -295,6 +297,17 @@ def _summable(array: np.ndarray, x: Any, op: str) -> np.ndarray:
     if kind == "b" and op not in ("max", "min"):
         raise TypeError(f"{op} needs numbers, got bool; give astype(int)")
     return array.astype(np.float64) if op == "mean" else array
+
+
+def _check_tensor(out: Any, x: Any) -> None:
+    """The same as _check_out for tensors."""
+    if not hasattr(out, "copy_"):
+        raise TypeError(f"out must be a tensor, got {out!r}")
+    mine, theirs = (tuple(x.shape), x.dtype), (tuple(out.shape), out.dtype)
+    if mine != theirs:
+        raise ValueError(
+            f"out must be like the result, {mine[0]} {mine[1]}; got {theirs[0]} {theirs[1]}"
+        )
 
 
 def _check_out(out: Any, array: np.ndarray) -> None:

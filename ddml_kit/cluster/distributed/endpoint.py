@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+import torch
 
 from ddml_kit.cluster.distributed import collectives, native
 from ddml_kit.cluster.distributed.device import Device
@@ -148,7 +149,7 @@ class TorchEndpoint(RealEndpoint):
             how = op.__name__ if order == "rank" else f"{op.__name__}, any order"
             call = ("all_reduce", how, x.dtype, x.shape)
             with Round(self._post, members, context, call) as round:
-                if order == "any" and native.takes(x):
+                if order == "any" and native.takes(x, op):
                     np.copyto(result, x)
                     group = self._own_group(round, context)
                     round.together(lambda: native.reduce_anyhow(group, result, op))
@@ -168,12 +169,12 @@ class TorchEndpoint(RealEndpoint):
         start = monotonic()
         self._waiter.check()
         n, me = len(members), members.index(self.rank)
-        result = x.clone()
+        result = x.clone(memory_format=torch.contiguous_format)
         if n > 1:
             group = self._device.members(context, me, n)
             call = ("all_reduce", f"{op.__name__} on GPUs, {order} order", x.dtype, tuple(x.shape))
             with Round(self._post, members, context, call) as round:
-                if order == "any":
+                if order == "any" and native.keeps_nan(op, x.is_floating_point()):
                     round.together(lambda: native.reduce_anyhow(group, result, op))
                 else:
                     result = round.together(lambda: native.fold_tensor(group, x, op, n))

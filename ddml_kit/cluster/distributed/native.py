@@ -25,9 +25,14 @@ REDUCTIONS: dict[np.ufunc, tuple[Any, Callable[..., torch.Tensor]]] = {
 GLOO = [np.dtype(code) for code in ("f4", "f8", "f2", "i1", "u1", "i4", "i8")]  # that it can add
 
 
-def takes(x: np.ndarray) -> bool:
+def takes(x: np.ndarray, op: np.ufunc) -> bool:
     """Whether gloo can combine arrays like this one."""
-    return x.dtype in GLOO and x.size > 0
+    return x.dtype in GLOO and x.size > 0 and keeps_nan(op, x.dtype.kind == "f")
+
+
+def keeps_nan(op: np.ufunc, is_float: bool) -> bool:
+    """Whether torch.distributed's own op keeps NaN, as NumPy's does: not where it compares."""
+    return not is_float or op not in (np.maximum, np.minimum)
 
 
 def reduce_anyhow(group: Any, x: np.ndarray | torch.Tensor, op: np.ufunc) -> None:

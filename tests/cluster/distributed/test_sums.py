@@ -60,6 +60,18 @@ def test_what_gloo_cannot_add_is_folded(x):
         np.testing.assert_array_equal(result, x if x.dtype == bool else x + x)
 
 
+def test_a_maximum_in_any_order_keeps_what_is_no_number():
+    def program(comm, vectors):
+        x = vectors[comm.rank]
+        return [comm.all_reduce(x, op, order="any") for op in ("max", "min")]
+
+    vectors = np.arange(21.0).reshape(3, 7)
+    np.fill_diagonal(vectors, np.nan)
+    for results in Torchrun(3).run(program, list(vectors)).results:
+        for op, result in zip((np.maximum, np.minimum), results, strict=True):
+            np.testing.assert_array_equal(result, fold(list(vectors), op))
+
+
 def test_another_order_is_another_call():
     def program(comm):
         comm.all_reduce(1.0, order="any" if comm.rank else "rank")
@@ -152,6 +164,30 @@ def test_sums_on_devices_are_folded_in_rank_order():
             np.testing.assert_allclose(results[op, "any"], fold(vectors, ufunc), rtol=1e-10)
         np.testing.assert_array_equal(results["mean", "rank"], fold(vectors, np.add) / 3)
         np.testing.assert_array_equal(out, fold(vectors, np.add))
+
+
+def test_a_transposed_tensor_is_combined_by_its_indices_and_out_must_fit():
+    def program(comm):
+        class OnDevice(torch.Tensor):
+            is_cuda = True
+
+        x = torch.arange(6.0, dtype=torch.float64).reshape(2, 3)
+        mine = x.T.contiguous().T if comm.rank else x  # the same values, laid out otherwise
+        sums = comm.all_reduce(mine.as_subclass(OnDevice), order="any").as_subclass(torch.Tensor)
+        errors = []
+        for out in (torch.empty(2, 2, 3).double(), torch.empty(2, 3), np.empty((2, 3))):
+            with pytest.raises((TypeError, ValueError)) as caught:
+                comm.all_reduce(x.as_subclass(OnDevice), out=out)
+            errors.append(str(caught.value))
+        return sums.numpy(), errors
+
+    for sums, errors in Torchrun(2).run(with_devices(program)).results:
+        np.testing.assert_array_equal(sums, 2 * np.arange(6.0).reshape(2, 3))
+        assert errors[:2] == [
+            "out must be like the result, (2, 3) torch.float64; got (2, 2, 3) torch.float64",
+            "out must be like the result, (2, 3) torch.float64; got (2, 3) torch.float32",
+        ]
+        assert errors[2].startswith("out must be a tensor, got array(")
 
 
 def test_only_torchrun_combines_tensors_on_a_gpu():
