@@ -707,6 +707,19 @@ def test_a_sum_has_the_bits_of_the_left_fold(cluster, size, length):
         np.testing.assert_array_equal(mean, fold(vectors, np.add) / size, strict=True)
 
 
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("length", [4, LONG])
+def test_a_fold_begins_with_the_first_rank(cluster, size, length):
+    """Of 0 and -0, which are equal, the maximum is one or the other, by the order."""
+
+    def program(comm):
+        return comm.all_reduce(np.full(length, -0.0 if comm.rank % 2 else 0.0), "max")
+
+    wanted = fold([np.full(length, -0.0 if rank % 2 else 0.0) for rank in range(size)], np.maximum)
+    for result in cluster(size).run(program).results:
+        assert result.tobytes() == wanted.tobytes()
+
+
 def test_numbers_are_reduced_to_numbers(cluster):
     def program(comm):
         return (

@@ -126,7 +126,7 @@ class AllReduce:
             mine[turn][: block.size] = block
             arrive(step)
             theirs = theirs or self._blocks_of(1 - me, x.dtype)
-            pair = theirs[turn][: block.size], block
+            pair = block, theirs[turn][: block.size]
             try:
                 op(pair[me], pair[1 - me], result[start : start + length])
             except FloatingPointError as error:  # as numpy.errstate asked for; the other goes on

@@ -76,8 +76,8 @@ class Waiter:
         self._words, self._control = wiring.control.words, wiring.control
         self._peers = {fd: peer for peer, fd in enumerate(peers) if fd >= 0}
         self._sleeper = wiring.bells.sleeper(rank, self._peers)
-        self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
-        self._roomy = wiring.size <= len(self._cores)
+        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
+        self._roomy = wiring.size <= len(cores)
         if self._roomy:
             self._spread()
         self._glances, self._long, self._patience = GLANCES, 0, RETRY
@@ -180,11 +180,14 @@ class Waiter:
         the other from its work.
         """
         if hasattr(os, "sched_setaffinity"):
-            cores = sorted(self._cores)
+            allowed = os.sched_getaffinity(0)  # the program may have changed it
+            cores = sorted(allowed)
             run = os.fstat(self._wiring.memory.fd).st_ino  # so that several runs don't meet
             with contextlib.suppress(OSError):  # a core that has just been taken away
-                os.sched_setaffinity(0, {cores[(run + self._rank) % len(cores)]})
-                os.sched_setaffinity(0, self._cores)
+                try:
+                    os.sched_setaffinity(0, {cores[(run + self._rank) % len(cores)]})
+                finally:
+                    os.sched_setaffinity(0, allowed)
 
     def begin(self) -> None:
         """One strand more."""
