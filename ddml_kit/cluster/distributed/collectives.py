@@ -22,7 +22,7 @@ SHORT = 1 << 12  # bytes
 CHUNKS, SUMS = 0, 1  # phases
 
 
-class Round(Protocol):
+class Exchange(Protocol):
     """One collective of a communicator. Members and oneself by position."""
 
     me: int
@@ -38,30 +38,30 @@ class Round(Protocol):
         """What that member has given; waits for it."""
 
 
-def all_reduce(round: Round, x: np.ndarray, op: np.ufunc, result: np.ndarray) -> None:
+def all_reduce(turn: Exchange, x: np.ndarray, op: np.ufunc, result: np.ndarray) -> None:
     """The fold of all members' x from the left, in `result`; both (k,)."""
     if x.nbytes <= SHORT:
-        give_all(round, encode(x))
-        vectors = [x if i == round.me else round.take(i) for i in range(len(round.members))]
+        give_all(turn, encode(x))
+        vectors = [x if i == turn.me else turn.take(i) for i in range(len(turn.members))]
         _fold(vectors, op, result)
         return
-    n, me = len(round.members), round.me
+    n, me = len(turn.members), turn.me
     bounds = chunk_bounds(x.size, n)
     chunks = [slice(first, last) for first, last in pairwise(bounds)]
-    for i in others(round):
-        round.give(i, encode(x[chunks[i]]), CHUNKS)
+    for i in others(turn):
+        turn.give(i, encode(x[chunks[i]]), CHUNKS)
     own = x[chunks[me]]
-    pieces = [own if i == me else round.take(i, CHUNKS) for i in range(n)]
+    pieces = [own if i == me else turn.take(i, CHUNKS) for i in range(n)]
     total, error = result[chunks[me]], None
     try:
         _fold(pieces, op, total)
     except Exception as raised:  # as numpy.errstate asked for; all others are told
         error = raised
-    give_all(round, encode(total if error is None else None), SUMS)
-    for i in others(round):
-        sums = round.take(i, SUMS)
+    give_all(turn, encode(total if error is None else None), SUMS)
+    for i in others(turn):
+        sums = turn.take(i, SUMS)
         if sums is None:
-            where = f"in the part of rank {round.members[i]}"
+            where = f"in the part of rank {turn.members[i]}"
             error = error or FloatingPointError(f"{op.__name__} went wrong {where}")
         else:
             result[chunks[i]] = sums
@@ -69,51 +69,51 @@ def all_reduce(round: Round, x: np.ndarray, op: np.ufunc, result: np.ndarray) ->
         raise error
 
 
-def all_gather(round: Round, encoded: Encoded) -> list[Any]:
+def all_gather(turn: Exchange, encoded: Encoded) -> list[Any]:
     """Every member's value, by position."""
-    give_all(round, encoded)
-    own = round.keep(encoded)  # the list shares nothing with the value
-    return [own if i == round.me else round.take(i) for i in range(len(round.members))]
+    give_all(turn, encoded)
+    own = turn.keep(encoded)  # the list shares nothing with the value
+    return [own if i == turn.me else turn.take(i) for i in range(len(turn.members))]
 
 
-def broadcast(round: Round, encoded: Encoded | None, root: int) -> tuple[Any, int]:
+def broadcast(turn: Exchange, encoded: Encoded | None, root: int) -> tuple[Any, int]:
     """Root's value, and its booked bytes if this rank sends it on.
 
     Down a binomial tree: in round k the 2^k ranks that have it send it on.
     """
-    n = len(round.members)
-    distance = (round.me - root) % n
+    n = len(turn.members)
+    distance = (turn.me - root) % n
     step = 1 << distance.bit_length()
-    value = round.take((root + distance - step // 2) % n) if distance else None
+    value = turn.take((root + distance - step // 2) % n) if distance else None
     if encoded is None and distance + step < n:
         encoded = encode(value)
     if encoded is None:
         return value, 0
     while distance + step < n:
-        round.give((root + distance + step) % n, encoded)
+        turn.give((root + distance + step) % n, encoded)
         step <<= 1
     if not distance:  # the root gets a copy, too
-        value = round.keep(encoded)
+        value = turn.keep(encoded)
     return value, encoded[3]
 
 
-def barrier(round: Round) -> None:
+def barrier(turn: Exchange) -> None:
     """Come back once all members have called it."""
-    give_all(round, encode(None))
-    for i in others(round):
-        round.take(i)
+    give_all(turn, encode(None))
+    for i in others(turn):
+        turn.take(i)
 
 
-def give_all(round: Round, encoded: Encoded, phase: int = 0) -> None:
+def give_all(turn: Exchange, encoded: Encoded, phase: int = 0) -> None:
     """Send a copy to all others."""
-    for i in others(round):
-        round.give(i, encoded, phase)
+    for i in others(turn):
+        turn.give(i, encoded, phase)
 
 
-def others(round: Round) -> list[int]:
+def others(turn: Exchange) -> list[int]:
     """All positions but one's own, from the next one on, so that not all turn to the same one."""
-    n = len(round.members)
-    return [(round.me + step) % n for step in range(1, n)]
+    n = len(turn.members)
+    return [(turn.me + step) % n for step in range(1, n)]
 
 
 def _fold(vectors: Sequence[np.ndarray], op: np.ufunc, out: np.ndarray) -> None:

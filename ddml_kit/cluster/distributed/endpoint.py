@@ -148,13 +148,13 @@ class TorchEndpoint(RealEndpoint):
         else:
             how = op.__name__ if order == "rank" else f"{op.__name__}, any order"
             call = ("all_reduce", how, x.dtype, x.shape)
-            with Round(self._post, members, context, call) as round:
+            with Round(self._post, members, context, call) as turn:
                 if order == "any" and native.takes(x, op):
                     np.copyto(result, x)
-                    group = self._own_group(round, context)
-                    round.together(lambda: native.reduce_anyhow(group, result, op))
+                    group = self._own_group(turn, context)
+                    turn.together(lambda: native.reduce_anyhow(group, result, op))
                 else:
-                    collectives.all_reduce(round, x.reshape(-1), op, result.reshape(-1))
+                    collectives.all_reduce(turn, x.reshape(-1), op, result.reshape(-1))
         if out is not None and not usable:
             np.copyto(out, result)
             result = out
@@ -173,11 +173,11 @@ class TorchEndpoint(RealEndpoint):
         if n > 1:
             group = self._device.members(context, me, n)
             call = ("all_reduce", f"{op.__name__} on GPUs, {order} order", x.dtype, tuple(x.shape))
-            with Round(self._post, members, context, call) as round:
+            with Round(self._post, members, context, call) as turn:
                 if order == "any" and native.keeps_nan(op, x.is_floating_point()):
-                    round.together(lambda: native.reduce_anyhow(group, result, op))
+                    turn.together(lambda: native.reduce_anyhow(group, result, op))
                 else:
-                    result = round.together(lambda: native.fold_tensor(group, x, op, n))
+                    result = turn.together(lambda: native.fold_tensor(group, x, op, n))
         self._log(ALL_REDUCE, start, nbytes=all_reduce_bytes(x.numel(), x.itemsize, n, me))
         return result
 
@@ -189,12 +189,12 @@ class TorchEndpoint(RealEndpoint):
         total = self.all_reduce(array, op, members, context, None, order)
         return x.new_tensor(total).reshape(x.shape)
 
-    def _own_group(self, round: Round, context: int) -> Any:
+    def _own_group(self, turn: Round, context: int) -> Any:
         """gloo's group of a communicator's members, all of whom ask for it now."""
         if context not in self._own:
-            n = len(round.members)
-            self._own[context] = round.together(
-                lambda: self._groups.gloo(f"own/{context}", round.me, n)
+            n = len(turn.members)
+            self._own[context] = turn.together(
+                lambda: self._groups.gloo(f"own/{context}", turn.me, n)
             )
         return self._own[context]
 
@@ -202,8 +202,8 @@ class TorchEndpoint(RealEndpoint):
         start = monotonic()
         self._waiter.check()
         encoded = encode(value)
-        with Round(self._post, members, context, ("all_gather",)) as round:
-            values = collectives.all_gather(round, encoded)
+        with Round(self._post, members, context, ("all_gather",)) as turn:
+            values = collectives.all_gather(turn, encoded)
         self._log(ALL_GATHER, start, nbytes=all_gather_bytes(encoded[3], len(members)))
         return values
 
@@ -212,16 +212,16 @@ class TorchEndpoint(RealEndpoint):
         self._waiter.check()
         encoded = encode(value) if self.rank == root else None
         first = members.index(root)
-        with Round(self._post, members, context, ("broadcast", root)) as round:
-            value, booked = collectives.broadcast(round, encoded, first)
-        self._log(BROADCAST, start, nbytes=broadcast_bytes(booked, len(members), round.me, first))
+        with Round(self._post, members, context, ("broadcast", root)) as turn:
+            value, booked = collectives.broadcast(turn, encoded, first)
+        self._log(BROADCAST, start, nbytes=broadcast_bytes(booked, len(members), turn.me, first))
         return value
 
     def barrier(self, members: Sequence[int], context: int) -> None:
         start = monotonic()
         self._waiter.check()
-        with Round(self._post, members, context, ("barrier",)) as round:
-            collectives.barrier(round)
+        with Round(self._post, members, context, ("barrier",)) as turn:
+            collectives.barrier(turn)
         self._log(BARRIER, start)
 
     def shared(self, array: np.ndarray, members: Sequence[int], context: int) -> np.ndarray:
@@ -233,8 +233,8 @@ class TorchEndpoint(RealEndpoint):
     def lock(self, members: Sequence[int], context: int) -> AbstractContextManager[None]:
         self._waiter.check()
         self._locks[context] += 1
-        with Round(self._post, members, context, ("lock",)) as round:
-            collectives.barrier(round)
+        with Round(self._post, members, context, ("lock",)) as turn:
+            collectives.barrier(turn)
         self._strand.touch()
         label = f"{context}:{self._locks[context]}".encode()
         number = int.from_bytes(hashlib.blake2b(label, digest_size=7).digest())
