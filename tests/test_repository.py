@@ -13,16 +13,23 @@ ROOT = Path(__file__).parent.parent
 LABS = sorted((ROOT / "labs").glob("*.ipynb"))
 MODULES = sorted((ROOT / "ddml_kit").rglob("*.py"))
 
+PURE = ("collectives", "topologies", "compression", "aggregation", "attacks", "adversarial")
+
 # What a room may import. cluster knows nothing of what runs on it; only notebook shows anything.
 BELOW = {
     "cluster": set(),
     "problems": {"cluster"},
     "collectives": {"cluster"},
-    "training": {"cluster", "problems", "collectives"},
+    "topologies": set(),
+    "compression": {"cluster"},
+    "aggregation": set(),
+    "attacks": set(),
+    "adversarial": {"problems"},
+    "training": {"cluster", "problems", *PURE},
     "experiment": {"cluster"},
-    "command": {"cluster", "problems", "collectives", "training"},
+    "command": {"cluster", "problems", *PURE, "training"},
     "__main__": {"command"},
-    "notebook": {"cluster", "problems", "collectives", "training", "experiment", "command"},
+    "notebook": {"cluster", "problems", *PURE, "training", "experiment", "command"},
     "datasets": {"problems"},
 }
 
