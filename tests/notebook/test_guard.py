@@ -124,6 +124,25 @@ def test_limits_nest() -> None:
 
 
 @needs_alarm
+def test_the_alarm_never_rings_while_it_rings() -> None:
+    """It is set again by who hears it: one with an interval can come before the last is heard."""
+    seen = []
+
+    def answer() -> None:
+        seen.append(signal.getitimer(signal.ITIMER_REAL))
+        try:
+            for_ever()
+        except TimeUp:
+            seen.append(signal.getitimer(signal.ITIMER_REAL))
+            for_ever()
+
+    with pytest.raises(TimeUp):
+        within(SHORT, answer)
+    assert [interval for _, interval in seen] == [0.0, 0.0]
+    assert all(left > 0 for left, _ in seen)
+
+
+@needs_alarm
 def test_a_foreign_alarm_rings_all_the_same() -> None:
     rung = []
     before = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))

@@ -31,7 +31,8 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
     By the alarm of the process, which another thread than the main one hasn't, nor has Windows:
     there is no limit then. An alarm that somebody else has set is set again afterwards, for what
-    is left of its time, and cuts the limit short if it would come first.
+    is left of its time, and cuts the limit short if it would come first. It rings again only after
+    it has been heard: one that repeats by itself could ring while it rings, deeper and deeper.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
         return call()
@@ -44,12 +45,13 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         nonlocal rang
         if armed:
             rang = True
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
             raise TimeUp
 
     start = time.monotonic()
     left, interval = signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, min(seconds, left or seconds), AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, left or seconds))
     try:
         try:
             result = call()
