@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from ddml_kit.command.options import BY_SIGNAL, Parser
+from ddml_kit.command.options import BY_SIGNAL, Interrupted, Parser
 
 COMMANDS = {  # the module of each, whose `main` gets the words that follow
     "run": ("run", "a program on a problem on a cluster, and write down what happened"),
@@ -33,5 +33,7 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
     try:
         return importlib.import_module(f"ddml_kit.command.{COMMANDS[command][0]}").main(rest)
+    except Interrupted as interrupt:
+        return BY_SIGNAL + interrupt.number
     except KeyboardInterrupt:
         return BY_SIGNAL + signal.SIGINT

@@ -14,6 +14,14 @@ from ddml_kit.command.values import Reader, reader
 FAILED, BAD_INPUT, BY_SIGNAL = 1, 2, 128  # exit statuses; to the last the signal's number is added
 
 
+class Interrupted(KeyboardInterrupt):
+    """An interrupt by the signal of this number, which the exit status tells."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
 class Parser(argparse.ArgumentParser):
     """argparse's, which takes no abbreviations and says what is wrong without the whole usage."""
 

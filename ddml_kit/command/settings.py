@@ -100,8 +100,8 @@ def arguments(options: argparse.Namespace, program: Program, task: Task) -> Argu
     about: dict[str, Any] = {}
     if program.optimiser:
         text = asked.get("optimiser", OPTIMISER)
-        lr = asked.get("lr", task.lr[0] if plain(text) == OPTIMISER else None)
-        args.append(_optimiser(text, lr, task))
+        optimiser, lr = _optimiser(text, asked.get("lr"), task)
+        args.append(optimiser)
         about |= {"optimiser": complete(text, choices()["optimiser"], SUPPLIED), "lr": lr}
     for setting in program.settings:
         name = setting.name
@@ -135,15 +135,20 @@ def _choice(setting: Setting, text: str) -> tuple[Any, Any]:
     return value, value
 
 
-def _optimiser(text: str, lr: float | None, task: Task) -> Optimiser:
+def _optimiser(text: str, lr: float | None, task: Task) -> tuple[Optimiser, float]:
+    """What is asked for, and its step size: that in the text, or else lr, or else the task's."""
     name, _, rest = text.partition(":")
     found = find(choices()["optimiser"], name, "optimiser")
-    supplied = {"shapes": task.train.shapes}
-    if lr is not None:
-        supplied["lr"] = lr
-    elif "lr" not in found.read(rest)[1]:
+    own = found.read(rest)[1].get("lr")
+    rates: list[float] = [rate for rate in (own, lr) if rate is not None]
+    if len(rates) > 1:
+        raise ValueError(
+            f"{text} has a step size, so that there is no place for --lr, got {shown(lr)}"
+        )
+    if not rates and plain(name) != OPTIMISER:
         raise ValueError(f"{found.name} needs a step size of its own: give --lr")
-    return found.make(rest, supplied)
+    used = rates[0] if rates else task.lr[0]
+    return found.make(rest, {"shapes": task.train.shapes, "lr": used}), used
 
 
 def _written(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ddml_kit.cluster.errors import ClusterError
 from ddml_kit.cluster.run import Run, Running
-from ddml_kit.command.options import launched
+from ddml_kit.command.options import Interrupted, launched
 from ddml_kit.command.progress import Progress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # the second is what schedulers send
@@ -38,7 +38,7 @@ class Guard:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.caught.append(number)
         if self.running is None or (len(self.caught) > 1 and not launched()):
-            raise KeyboardInterrupt
+            raise Interrupted(number)
         # In a thread of its own: this one may hold a lock that stopping takes.
         threading.Thread(target=self.running.stop, name="stop").start()
 

@@ -146,7 +146,14 @@ def network(
 
     sizes: in bytes; near, far: seconds, as `fit` takes them. least: seconds below which no latency
     is, as found by `crowded`. The latency of `far` is no shorter than that of `near`.
+    Raises ValueError where there are racks and no times between them, or the other way round.
     """
+    if (far is None) == (racks > 1):
+        times = "none" if far is None else "them"
+        raise ValueError(
+            "more racks than 1 and only they have times between racks, far, "
+            f"got {times} for racks = {racks}"
+        )
     alpha, beta = fit(sizes, near)
     latency = max(alpha, least)
     if far is None:

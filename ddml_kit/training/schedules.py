@@ -94,12 +94,18 @@ def growing(batch: int, factor: int, *, after: Sequence[int], samples: int) -> C
 
 
 def steps_in(passes: int, samples: int, batch_size: BatchSize) -> int:
-    """How many steps it takes to see each of the samples so many times, with such batches."""
+    """How many steps it takes to see each of the samples so many times, with such batches.
+
+    Raises ValueError for a batch of no samples, with which it would take for ever.
+    """
     steps = 0
     for _ in range(passes):
         seen = 0
         while seen < samples:
-            seen += batch_size(steps) if callable(batch_size) else batch_size
+            size = batch_size(steps) if callable(batch_size) else batch_size
+            if size < 1:
+                raise ValueError(f"a batch has 1 sample or more, got {size} at step {steps}")
+            seen += size
             steps += 1
     return steps
 

@@ -66,13 +66,15 @@ def fit_steps(batches: Sequence[float], steps: Sequence[float]) -> tuple[float, 
     """s_min and noise of the model, by least squares of the relative errors.
 
     noise is infinite where steps go on falling as 1 / B. Raises ValueError for fewer than two
-    batches, or steps that are not finite.
+    different batches, and for batches or steps that are not finite or not above 0.
     """
     B, s = np.asarray(batches, float), np.asarray(steps, float)
-    if B.shape != s.shape or B.ndim != 1 or len(B) < 2 or not np.isfinite(s).all():
+    values = np.concatenate([B.ravel(), s.ravel()])
+    fits = B.shape == s.shape and B.ndim == 1 and len(np.unique(B)) > 1
+    if not fits or not np.isfinite(values).all() or not (values > 0).all():
         raise ValueError(
-            f"a fit needs finite steps for two batches or more, got {list(steps)} for "
-            f"{list(batches)}"
+            "a fit needs batches and steps above 0 for two different batches or more, all finite, "
+            f"got {list(steps)} for {list(batches)}"
         )
     (s_min, product), _ = scipy.optimize.nnls(
         np.stack([1 / s, 1 / (B * s)], axis=1), np.ones(len(B))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 import tomllib
@@ -110,6 +111,30 @@ def test_the_file_knows_what_it_was(ddml, tmp_path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("words", "rate"),
+    [
+        (("--optimiser", "sgd:0.3"), 0.3),
+        (("--optimiser", "momentum:lr=0.2,mu=0.5"), 0.2),
+        (("--optimiser", "momentum:mu=0.5", "--lr", "0.05"), 0.05),
+        (("--lr", "0.05"), 0.05),
+        ((), 0.1),
+    ],
+)
+def test_the_file_has_the_step_size_that_was_used(ddml, tmp_path, words, rate) -> None:
+    path = tmp_path / "run.npz"
+    assert ddml("run", "data_parallel", *QUICK, "--simulated", 2, *words, "--out", path)[0] == 0
+    assert Run.load(path).about["settings"]["lr"] == rate
+
+
+@pytest.mark.parametrize(("number", "wanted"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_the_run_has_begun_is_told_by_the_status(
+    ddml, monkeypatch, number, wanted
+) -> None:
+    monkeypatch.setattr(Simulated, "start", lambda *args, **kwargs: signal.raise_signal(number))
+    assert ddml("run", "data_parallel", *QUICK, "--simulated", 2) == (wanted, "", "")
+
+
 def test_a_simulated_run_is_the_same_file_each_time(ddml, tmp_path) -> None:
     files = []
     for name in "ab":
@@ -185,6 +210,10 @@ def test_options_reach_the_cluster(ddml, tmp_path) -> None:
         ("run data_parallel --simulated 2 --batch-size 0", "batch_size must be 1 or more, got 0"),
         ("run data_parallel --simulated 2 --optimiser adam", "adam needs a step size of its own:"),
         ("run data_parallel --simulated 2 --optimiser sgd --lr 0", "lr must be more than 0, got 0"),
+        (
+            "run data_parallel --simulated 2 --optimiser sgd:0.3 --lr 0.1",
+            "sgd:0.3 has a step size, so that there is no place for --lr, got 0.1",
+        ),
         ("run data_parallel --simulated 2 --reducer rings", "did you mean ring? there are mean,"),
         ("run data_parallel --simulated 2 --reducer hierarchical:3", "got 3"),
         ("run parameter_server --simulated 1", "there must be a worker beside the servers, got 1"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from ddml_kit.notebook import check
+from ddml_kit.notebook.check.lab05 import GROWING_BATCH
 from ddml_kit.training.schedules import warm_up
 
 
@@ -60,17 +63,43 @@ def test_batches_in_other_words() -> None:
         for k in range(passes):
             if k in after:
                 batch *= factor
-            sizes += [batch] * (samples // batch)
+            sizes += [batch] * math.ceil(samples / batch)
         return sizes
 
     def by_samples(batch, samples, passes, after, factor):
+        """The last batch of a pass as small as it is."""
         seen = 0
         while seen < passes * samples:
-            yield batch * factor ** sum(seen >= a * samples for a in after)
-            seen += batch * factor ** sum(seen >= a * samples for a in after)
+            size = batch * factor ** sum(seen >= a * samples for a in after)
+            size = min(size, samples - seen % samples)
+            yield size
+            seen += size
 
     assert check.growing_batch(pass_by_pass)
     assert check.growing_batch(by_samples)
+
+
+def test_what_is_left_over_is_part_of_the_pass() -> None:
+    def whole_batches_alone(batch, samples, passes, after, factor):
+        sizes = [batch * factor ** sum(a <= k for a in after) for k in range(passes)]
+        return [size for size in sizes for _ in range(samples // size)]
+
+    verdict = check.growing_batch(whole_batches_alone)
+    assert verdict.state == "wrong"
+    assert "samples = 10" in verdict.details["input"]
+
+
+def test_the_last_hint_holds_where_batches_leave_a_remainder() -> None:
+    def as_it_says(batch, samples, passes, after, factor):
+        for k in range(passes):
+            that = min(samples, batch * factor ** sum(a <= k for a in after))
+            yield from [that] * -(-samples // that)
+
+    assert check.growing_batch(as_it_says)
+    hint = GROWING_BATCH.hints[-1]
+    assert "batch * factor **" in hint
+    assert "at most `samples`" in hint
+    assert "-(-samples // that) steps" in hint
 
 
 def test_steps_that_are_as_many_as_before_are_counted_from_the_trace() -> None:

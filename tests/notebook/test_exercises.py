@@ -9,7 +9,7 @@ import pytest
 
 from ddml_kit.notebook import check
 from ddml_kit.notebook.check.exercise import Exercise, Mutant
-from ddml_kit.notebook.check.judge import judge, observed
+from ddml_kit.notebook.check.judge import judge, observed, same
 from ddml_kit.notebook.check.written import coordinates_written
 from ddml_kit.problems.sparse import Sparse
 
@@ -30,7 +30,7 @@ def test_the_stub_is_not_attempted_and_the_library_is_refused(exercise: Exercise
 def test_the_reference_is_right_on_its_own_cases(exercise: Exercise) -> None:
     for case in exercise.cases:
         first, again = (observed(exercise, exercise.reference, case) for _ in range(2))
-        assert np.array_equal(first.value, again.value), "a case must not change"
+        assert same(first.value, again.value), "a case must not change"
         assert first.cost == again.cost
 
 

@@ -40,6 +40,28 @@ def test_a_knob_changes_the_model(panel, knob: str, value: object) -> None:
     assert panel.runs[-1].answers != panel.runs[-2].answers
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_warm_up_is_in_the_legend_where_there_is_one(panel, workers, scaled) -> None:
+    """One leads from the step size to the scaled one: where they are the same there is none."""
+    cold, warmed = (panel.run(workers=workers, scaled=scaled, warm=warm) for warm in (0, 5))
+    differ = not np.array_equal(cold.results[0], warmed.results[0])
+    assert differ == (scaled and workers > 1)
+    assert ("warm-up 5" in panel.labels[-1]) == differ
+
+
+def test_rates_decay_and_batches_grow_after_the_same_pass(panel) -> None:
+    """One that ends with a smaller batch: 359 images of a worker make 12 steps of 32."""
+    settings = {"workers": 4, "batch_size": 32}
+    constant, *others = (
+        [s.w for s in panel.run(**settings, schedule=name).snapshots if s.rank == 0]
+        for name in ("constant", "step decay", "batch grows")
+    )
+    for models in others:
+        same = [np.array_equal(*pair) for pair in zip(models, constant, strict=False)]
+        assert same.index(False) == 5 * 12 + 1
+
+
 def test_a_network_changes_the_time_and_not_the_model(panel) -> None:
     plain, slow = (panel.run(workers=2, network=name) for name in ("plain cluster", SLOW))
     np.testing.assert_array_equal(plain.results[0], slow.results[0])

@@ -148,6 +148,18 @@ def test_racks_that_are_no_farther_apart_have_uplinks_without_latency() -> None:
     assert found.uplink_latency == 0
 
 
+@pytest.mark.parametrize(
+    ("far", "racks", "words"),
+    [
+        ([2e-5, 3e-5], 1, "got them for racks = 1"),
+        (None, 2, "got none for racks = 2"),
+    ],
+)
+def test_times_between_racks_go_with_racks(far, racks, words) -> None:
+    with pytest.raises(ValueError, match=f"more racks than 1 and only they .*{words}"):
+        network([8, 1000], [1e-5, 2e-5], far, racks=racks)
+
+
 @pytest.mark.parametrize(("size", "racks"), [(3, 3), (8, 9), (4, 0)])
 def test_a_ping_pong_within_a_rack_needs_two_ranks_there(size, racks) -> None:
     with pytest.raises(

@@ -122,6 +122,9 @@ def test_growing_changes_between_passes_alone(batch, factor, after, samples):
         (lambda: growing(0, 2, after=[1], samples=8), "of 1 or more, got 0, 2 and 8"),
         (lambda: growing(4, 2, after=[2, 1], samples=8), r"got \[2, 1\]"),
         (lambda: linear_scaling(0.1, 0, 16), "1 sample or more, got 0 and 16"),
+        (lambda: steps_in(1, 8, 0), "1 sample or more, got 0 at step 0"),
+        (lambda: steps_in(2, 8, -3), "1 sample or more, got -3 at step 0"),
+        (lambda: steps_in(2, 8, lambda step: 4 - step), "1 sample or more, got 0 at step 4"),
     ],
 )
 def test_what_makes_no_schedule_gets_a_sentence(call, sentence):

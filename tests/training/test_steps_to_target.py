@@ -1,6 +1,7 @@
 """Steps to a target: against a run on the simulated cluster; the model and its three regimes."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -99,7 +100,22 @@ def test_a_fit_weighs_every_batch_alike():
     assert small[0] > 10.3
 
 
-@pytest.mark.parametrize("steps", [[3.0], [3.0, math.inf], [3.0, 4.0, 5.0]])
-def test_nothing_is_fitted_to_too_little(steps):
-    with pytest.raises(ValueError, match="finite steps for two batches or more"):
-        fit_steps([1, 2][: max(1, len(steps))], steps)
+@pytest.mark.parametrize(
+    ("batches", "steps"),
+    [
+        ([1], [3.0]),
+        ([1, 2], [3.0, math.inf]),
+        ([1, 2], [3.0, 4.0, 5.0]),
+        ([1, 2], [3.0, 0.0]),
+        ([1, 2], [3.0, -1.0]),
+        ([8, 8], [3.0, 4.0]),
+        ([0, 8], [3.0, 4.0]),
+        ([8, -8], [3.0, 4.0]),
+        ([8, math.nan], [3.0, 4.0]),
+        ([8, math.inf], [3.0, 4.0]),
+    ],
+)
+def test_nothing_is_fitted_to_too_little(batches, steps):
+    rule = "steps above 0 for two different batches or more, all finite, got "
+    with pytest.raises(ValueError, match=re.escape(f"{rule}{steps} for {batches}")):
+        fit_steps(batches, steps)

@@ -226,7 +226,9 @@ def growing_batch(
 
 
 def _observe_growing(answer: Callable[..., Any], case: Case) -> Observed:
-    """The sizes of the batches in each pass; and what a run with them costs two workers."""
+    """The sizes of the batches in each pass, as far as there are samples for them; and what a run
+    with them costs two workers.
+    """
     batch, samples, passes, after, factor = case.arguments
     sizes = [int(size) for size in answer(batch, samples, passes, after, factor)]
     problem = LeastSquares(np.ones((2 * samples, 1)), np.ones(2 * samples))
@@ -240,13 +242,13 @@ def _observe_growing(answer: Callable[..., Any], case: Case) -> Observed:
 
 
 def _by_pass(sizes: Sequence[int], samples: int) -> list[list[int]]:
-    """The sizes pass by pass, as `Problem.batches` takes them."""
+    """The sizes pass by pass, as `Problem.batches` takes them: none goes beyond its pass."""
     passes, seen = list[list[int]](), samples
     for size in sizes:
         if seen >= samples:
             passes.append([])
             seen = 0
-        passes[-1].append(size)
+        passes[-1].append(min(size, samples - seen))
         seen += size
     return passes
 
@@ -313,6 +315,13 @@ def _steps_for_passes(
     return [batch * factor ** sum(a <= k for a in after) for k in range(passes * samples // batch)]
 
 
+def _whole_batches_alone(
+    batch: int, samples: int, passes: int, after: Sequence[int], factor: int
+) -> list[int]:
+    sizes = [batch * factor ** sum(a <= k for a in after) for k in range(passes)]
+    return [size for size in sizes for _ in range(samples // size)]
+
+
 GROWING_BATCH = Exercise(
     name="growing_batch",
     question="The size of the batch at each step, if it grows where the rate would have decayed.",
@@ -324,6 +333,7 @@ GROWING_BATCH = Exercise(
         _growing_case(4, 8, 2, [1], 2),
         _growing_case(2, 16, 4, [2], 4),
         _growing_case(2, 16, 5, [1, 3], 2),
+        _growing_case(4, 10, 4, [1, 2], 2),  # 4, 4, 2; 8, 2; 10; 10
     ],
     drawn=_drawn_growing,
     observe=_observe_growing,
@@ -332,7 +342,8 @@ GROWING_BATCH = Exercise(
         "What does dividing the rate by `factor` do to the noise, and which batch does the same?",
         "Go pass by pass: how large is the batch in it, and how many of these make one pass?",
         "In pass k (from 0) the batch is batch * factor ** (how many of `after` are at most k), "
-        "and the pass has samples // that many steps.",
+        "but at most `samples`. What is left over makes one more step: a pass has "
+        "-(-samples // that) steps, the division rounded up.",
     ],
     key_says="It is a function of the step: it counts the steps of each phase, and looks up in "
     "which one the step lies.",
@@ -343,6 +354,7 @@ GROWING_BATCH = Exercise(
         Mutant(_adds, "not the expected answer"),
         Mutant(_a_pass_late, "not the expected answer"),
         Mutant(_shrinks, "not the expected answer"),
-        Mutant(_steps_for_passes, "not the expected answer"),
+        Mutant(_steps_for_passes, "costs too much"),
+        Mutant(_whole_batches_alone, "expected  [[2, 4], [2, 8], [10], [10]]"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ddml_kit.cluster import Network, Processes, Run, Running, Simulated
 from ddml_kit.cluster.run import Curve
@@ -39,12 +39,23 @@ NETWORKS: Mapping[str, Network] = {
     "20 Mbit/s, 1 ms": Network(latency=1e-3, bandwidth=2.5e6),
 }
 GROWING = "batch grows"
-DECAYS: Mapping[str, Callable[[Callable[[float], int], int], Schedule]] = {
+DECAYS: Mapping[str, Callable[[Callable[[int], int], int], Schedule]] = {
     "constant": lambda after, steps: constant,
     "step decay": lambda after, steps: step_decay([after(p) for p in CHANGES], 1 / FACTOR),
     "cosine": lambda after, steps: cosine(steps),
     GROWING: lambda after, steps: constant,
 }
+
+
+class Plan(NamedTuple):
+    """What a rank goes through: its share of the samples, its first batch, which is no larger than
+    that, its batches, and how many of them.
+    """
+
+    share: int
+    first: int
+    size: BatchSize
+    steps: int
 
 
 def how_large_a_batch(
@@ -55,13 +66,13 @@ def how_large_a_batch(
     target: of the loss on `held_out`. options: as of `dashboard`.
     """
 
-    def sizes(workers: int, batch_size: int, schedule: str) -> tuple[BatchSize, int]:
-        """A rank's batch, which is no larger than its share of the data, and the steps of a run."""
+    def plan(workers: int, batch_size: int, schedule: str) -> Plan:
         share = len(problem) // workers
-        size: BatchSize = min(batch_size, share)
+        first = min(batch_size, share)
+        size: BatchSize = first
         if schedule == GROWING:
-            size = growing(min(batch_size, share), FACTOR, after=CHANGES, samples=share)
-        return size, min(MOST, steps_in(PASSES, share, size))
+            size = growing(first, FACTOR, after=CHANGES, samples=share)
+        return Plan(share, first, size, min(MOST, steps_in(PASSES, share, size)))
 
     def launch(
         cluster: str,
@@ -73,25 +84,23 @@ def how_large_a_batch(
         warm: int,
         schedule: str,
     ) -> Running:
-        size, steps = sizes(workers, batch_size, schedule)
-        share = len(problem) // workers
-        first = min(batch_size, share)  # of a rank, before it grows
+        share, first, size, steps = plan(workers, batch_size, schedule)
 
-        def after(passes: float) -> int:
-            return round(passes * share / first)
+        def after(passes: int) -> int:
+            return steps_in(passes, share, first)
 
-        times = first * workers / BASE if scaled else 1.0
+        in_the_end = linear_scaling(rate, first * workers, BASE) if scaled else rate
         where: Simulated | Processes = Processes(workers, paced=True)
         if cluster == "simulated":
             where = Simulated(workers, network=NETWORKS[network])
         return where.start(
             data_parallel,
             problem,
-            momentum(linear_scaling(rate, first * workers, BASE) if scaled else rate),
+            momentum(in_the_end),
             steps=steps,
             batch_size=size,
             schedule=together(
-                warm_up(after(warm), min(1.0, 1 / times)), DECAYS[schedule](after, steps)
+                warm_up(after(warm), min(1.0, rate / in_the_end)), DECAYS[schedule](after, steps)
             ),
         )
 
@@ -99,8 +108,8 @@ def how_large_a_batch(
         run: Run, curve: Curve, workers: int, batch_size: int, schedule: str
     ) -> dict[str, str]:
         at = first_below(curve, target)
-        size, steps = sizes(workers, batch_size, schedule)
-        share, seen = len(problem) // workers, 0  # samples that a rank has had
+        share, _, size, steps = plan(workers, batch_size, schedule)
+        seen = 0  # samples that a rank has had
         for step in range(steps):
             seen += min(size(step) if callable(size) else size, share - seen % share)
         return {
@@ -120,7 +129,7 @@ def how_large_a_batch(
             Slider("batch_size", 4, 64, 16, log=True, label="batch of each", group="Training"),
             Slider("rate", 0.01, 2.56, 0.08, log=True, step=2, label="step size", group="Training"),
             Toggle("scaled", False, label="scaled with the batch", group="Training"),
-            Slider("warm", 0, 10, 0, label="warm-up", unit="passes", group="Training"),
+            Slider("warm", 0, 10, 0, label="warm-up if scaled", unit="passes", group="Training"),
             Choice("schedule", list(DECAYS), "constant", group="Training"),
         ],
         curve=held_out.loss,
@@ -128,7 +137,7 @@ def how_large_a_batch(
         target=target,
         answers=answers,
         label=_label,
-        steps=lambda workers, batch_size, schedule: sizes(workers, batch_size, schedule)[1] + 1,
+        steps=lambda workers, batch_size, schedule: plan(workers, batch_size, schedule).steps + 1,
         **options,
     )
 
@@ -143,11 +152,15 @@ def _label(
     warm: int,
     schedule: str,
 ) -> str:
-    """32 × 16, 0.08 scaled, warm-up 10: workers, batch, step size; the rest where it is chosen."""
+    """32 × 16, 0.08 scaled, warm-up 10: workers, batch, step size; the rest where it is chosen.
+
+    A warm-up leads up to a rate that scaling has made larger; without one there is none.
+    """
+    warmed = scaled and warm > 0 and workers * batch_size > BASE
     parts = [
         f"{workers} × {batch_size}, {rate:g}",
         " scaled" * scaled,
-        f", warm-up {warm}" * (warm > 0),
+        f", warm-up {warm}" * warmed,
         f", {schedule}" * (schedule != "constant"),
         f", {network}" * (network != PLAIN and cluster == "simulated"),
     ]
