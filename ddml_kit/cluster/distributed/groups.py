@@ -11,6 +11,12 @@ from typing import Any
 from torch.distributed import PrefixStore, ProcessGroupGloo, Store
 
 EVER = timedelta(days=3650)  # a wait that gloo gives up breaks all connections
+CONNECTING = timedelta(seconds=300)  # in which all have to be there; gloo can't be interrupted
+
+
+def until_done(work: Any) -> None:
+    """Wait for this work of gloo's, however long. Raises RuntimeError if the peer is gone."""
+    work.wait(EVER)
 
 
 class Groups:
@@ -25,13 +31,17 @@ class Groups:
         self._store, self._address = store, address
 
     def gloo(self, label: str, position: int, size: int) -> Any:
-        """Connections among `size` ranks that all ask for this label; waits for them."""
+        """Connections among `size` ranks that all ask for this label; waits for them.
+
+        Raises RuntimeError if one does not connect. gloo keeps that patience for whatever is not
+        told another one, so what waits here says EVER: `until_done`, and a collective's options.
+        """
         store = PrefixStore(label, self._store)
         gloo: Any = ProcessGroupGloo  # of which torch's stubs know little
         if self._address is None:
-            return gloo(store, position, size, EVER)
+            return gloo(store, position, size, CONNECTING)
         options = gloo._Options()
-        options._timeout = EVER
+        options._timeout = CONNECTING
         options._devices = [gloo.create_device(hostname=self._address)]
         return gloo(store, position, size, options)
 

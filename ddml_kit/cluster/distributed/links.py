@@ -29,6 +29,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ddml_kit.cluster.distributed.groups import until_done
 from ddml_kit.cluster.distributed.pieces import Piece, Pieces
 from ddml_kit.cluster.local.encoding import KEEP, Encoded, encode, read, room, write
 
@@ -182,7 +183,7 @@ class Link:
             except IndexError:  # another thread does the same
                 return
             try:
-                work.wait()
+                until_done(work)
             except RuntimeError:
                 self._broken = True
             if piece is not None:
@@ -201,7 +202,7 @@ class Link:
         if not self._receives:
             raise RuntimeError("the peer is gone")
         work, piece = self._receives.popleft()
-        work.wait()
+        until_done(work)
         return piece
 
     def _receive(self) -> None:
@@ -264,7 +265,7 @@ class Link:
         own.tensor[:most] = first.tensor[:most]
         self._ask(first)
         if rest is not None:
-            rest.wait()
+            until_done(rest)
         return own
 
     # ------------------------------------------------------------------------- the end

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.distributed import ReduceOp
+from torch.distributed import AllreduceOptions, ReduceOp
+
+from ddml_kit.cluster.distributed.groups import EVER
 
 REDUCTIONS: dict[np.ufunc, tuple[Any, Callable[..., torch.Tensor]]] = {
     np.add: (ReduceOp.SUM, torch.add),
@@ -38,7 +40,9 @@ def keeps_nan(op: np.ufunc, is_float: bool) -> bool:
 def reduce_anyhow(group: Any, x: np.ndarray | torch.Tensor, op: np.ufunc) -> None:
     """Put the combination of all ranks' x into x. Raises RuntimeError if a rank dies meanwhile."""
     tensor = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
-    group.allreduce([tensor], REDUCTIONS[op][0]).wait()
+    options = AllreduceOptions()
+    options.reduceOp, options.timeout = REDUCTIONS[op][0], EVER
+    group.allreduce([tensor], options).wait()
 
 
 def fold_tensor(group: Any, x: torch.Tensor, op: np.ufunc, n: int) -> torch.Tensor:

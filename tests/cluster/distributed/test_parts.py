@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 import threading
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from torch.distributed import HashStore, PrefixStore
 
 from ddml_kit.cluster import ANY, ClusterError
+from ddml_kit.cluster.distributed import groups
 from ddml_kit.cluster.distributed import world as worlds
 from ddml_kit.cluster.distributed.clock import Sample, offset
 from ddml_kit.cluster.distributed.inbox import Inbox
@@ -315,6 +317,13 @@ def test_a_rank_that_does_not_come_is_named(monkeypatch):
         "rank 1 did not come to run 1 within 0.05 s: every process that torchrun starts must call "
         "run, as often as the others"
     )
+
+
+def test_a_rank_that_never_connects_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(groups, "CONNECTING", timedelta(seconds=0.2))
+    for address in ("127.0.0.1", None):
+        with pytest.raises(RuntimeError, match="timeout"):
+            groups.Groups(HashStore(), 0, 2, address).gloo("up", 0, 2)
 
 
 # ------------------------------------------------------------------------------ member
