@@ -1,0 +1,31 @@
+"""Whole numbers in the fewest bits that hold them all, one after the other, lowest bit first."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ddml_kit.compression.kernels import packing
+
+
+def width(n: int) -> int:
+    """The bits that hold each of the numbers 0 to n - 1: 20 for a million, 0 for one."""
+    return max(n - 1, 0).bit_length()
+
+
+def nbytes(number: int, bits: int) -> int:
+    """The bytes of so many numbers of so many bits each, the last byte filled up."""
+    return (number * bits + 7) // 8
+
+
+def pack(numbers: np.ndarray, bits: int) -> bytes:
+    """The numbers, (k,), each 0 or more and below 2^bits, in nbytes(k, bits) bytes; bits <= 32."""
+    packed = np.zeros(nbytes(len(numbers), bits), np.uint8)
+    packing.pack(np.ascontiguousarray(numbers, np.uint32), bits, packed)
+    return packed.tobytes()
+
+
+def unpack(data: bytes, number: int, bits: int) -> np.ndarray:
+    """The numbers that `pack` packed, (number,) uint32."""
+    numbers = np.empty(number, np.uint32)
+    packing.unpack(np.frombuffer(data, np.uint8), bits, numbers)
+    return numbers
