@@ -211,10 +211,19 @@ class Member:
                 _raise_in(self._thread, Stopped)
 
     def settle(self) -> None:
-        """The program is over; it is not interrupted any more."""
-        with self._sorting:
-            self._settled = True
-            _raise_in(self._thread, None)
+        """The program is over; an interrupt that comes too late ends here, in the same thread.
+
+        It can't be taken back: CPython 3.11 keeps a mark of it, at which a profiled function
+        would wait for ever.
+        """
+        while not self._settled:
+            try:
+                with self._sorting:
+                    self._settled = True
+                for _ in range(2):  # between two turns CPython raises what is due
+                    pass
+            except Stopped:
+                pass
 
     def _kill(self) -> None:
         """End this process, and with it all that torchrun has started, if the program goes on."""
@@ -341,7 +350,7 @@ def join(fabric: Fabric, terms: Terms, freight: Freight, slowdowns: bytes, paced
     return Member(fabric, terms, task)
 
 
-def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:
-    """Have a thread raise this at its next step in Python; None: nothing any more."""
-    what = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), what)
+def _raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
+    """Have a thread raise this at its next step in Python."""
+    ident = ctypes.c_ulong(thread.ident or 0)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(error))
