@@ -1,4 +1,4 @@
-"""One vector from n, of which some lie: pure rules, (n, d) and f to (d,), arrays and tensors alike."""
+"""One vector from n, of which some lie: pure rules, (n, d) and f to (d,), on arrays and tensors."""
 
 from ddml_kit.aggregation.bounds import BOUNDS, Bound, smallest_n
 from ddml_kit.aggregation.bulyan import bulyan
