@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ddml_kit.cluster.comm import Comm
 from ddml_kit.cluster.errors import RankFailed
 from ddml_kit.cluster.processes import Processes
 from ddml_kit.cluster.run import Cluster, Curve, Run
@@ -253,6 +254,37 @@ def test_a_run_that_is_stopped_before_it_began_ends_at_once() -> None:
     running = Simulated(1).start(endless)
     attempt.began(running)
     assert running.result().stopped
+
+
+def test_stop_ends_the_evaluation_of_a_run_that_is_over() -> None:
+    """The run made 40 snapshots before anything was evaluated; each takes longer than a glimpse."""
+    panel: Panel
+    asked: list[float] = []
+
+    def evaluate(w: np.ndarray) -> float:
+        asked.append(w[0])
+        if len(asked) == 3:
+            press(panel, "stop")
+        return float(w[0])
+
+    def program(comm: Comm) -> None:
+        for k in range(40):
+            comm.snapshot(np.array([float(k)]))
+
+    panel = dashboard(
+        lambda k: Simulated(1).start(program),
+        knobs=[Slider("k", 1, 9, 1)],
+        curve=evaluate,
+        value="loss",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ddml_kit.notebook.panel.follow.INTERVAL", 0.0)
+        patch.setattr("ddml_kit.notebook.panel.follow.SHARE", 1e-9)
+        panel.run()
+    [kept] = panel.runs
+    assert len(asked) in (3, 4)
+    assert kept.curve.value[-1] == 39, "the last model is evaluated first"
+    assert kept.ended == ""
 
 
 def test_a_failure_is_a_sentence_on_the_page_and_an_error_in_a_call(panel: Panel) -> None:

@@ -23,6 +23,8 @@ SHARE = 0.25  # of the time that evaluating may take while the run is under way
 PATIENCE = 0.5  # seconds of evaluating that a run gets which was stopped
 RANK = 0  # whose snapshots make the curve
 
+Show = Callable[["Glimpse"], bool]  # shows it, and says whether the rest is wanted
+
 
 class Glimpse(NamedTuple):
     """How far a run is: the curve up to now, and the share of it that has been evaluated."""
@@ -52,9 +54,12 @@ class Outcome(NamedTuple):
 def follow(
     running: Running,
     evaluate: Callable[[np.ndarray], float],
-    show: Callable[[Glimpse], None],
+    show: Show,
 ) -> Outcome:
-    """Drive a run to its end and evaluate its model; calls `show` now and then."""
+    """Drive a run to its end and evaluate its model; calls `show` now and then.
+
+    What `show` says counts when the run has ended: until then, it is for `running` to be stopped.
+    """
     values: dict[int, float] = {}
     times: dict[int, float] = {}
     following = 0.0
@@ -75,9 +80,7 @@ def follow(
     return Outcome(run, _curve(values, times), failure)
 
 
-def evaluated(
-    run: Run, evaluate: Callable[[np.ndarray], float], show: Callable[[Glimpse], None]
-) -> Curve:
+def evaluated(run: Run, evaluate: Callable[[np.ndarray], float], show: Show) -> Curve:
     """The curve of a run that ended long ago; calls `show` now and then."""
     values: dict[int, float] = {}
     times: dict[int, float] = {}
@@ -88,14 +91,14 @@ def evaluated(
 def _complete(
     run: Run,
     evaluate: Callable[[np.ndarray], float],
-    show: Callable[[Glimpse], None],
+    show: Show,
     values: dict[int, float],
     times: dict[int, float],
     patience: float,
 ) -> None:
     """Evaluate the snapshots that the run kept, the last one first, then ever finer.
 
-    patience: seconds after which no more are.
+    patience: seconds after which no more are; nor are they once `show` says so.
     """
     kept = [s for s in run.snapshots if s.rank == RANK]
     wanted = {s.step for s in kept}
@@ -114,7 +117,8 @@ def _complete(
             return
         if now - shown >= INTERVAL:
             shown = now
-            show(Glimpse(_curve(values, times), done / len(kept)))
+            if not show(Glimpse(_curve(values, times), done / len(kept))):
+                return
 
 
 def _curve(values: dict[int, float], times: dict[int, float]) -> Curve:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ddml_kit.cluster.run import Run, human_bytes
-from ddml_kit.notebook.panel.follow import Glimpse, evaluated
+from ddml_kit.notebook.panel.follow import Show, evaluated
 from ddml_kit.notebook.panel.plan import Plan
 from ddml_kit.notebook.panel.runs import Ended, Judged
 
@@ -22,7 +22,7 @@ def read(
     name: str,
     page: Mapping[str, Any],
     given: Mapping[str, Any],
-    show: Callable[[Glimpse], None],
+    show: Show,
 ) -> Judged:
     """The run in a file, evaluated. name: of the file. page, given: settings of the knobs, as they
     stand and as they were asked for. One of the dashboard's own brings its settings, and has the

@@ -18,7 +18,7 @@ from ddml_kit.notebook.figures import style
 from ddml_kit.notebook.figures.curves import Over
 from ddml_kit.notebook.panel import opened, view
 from ddml_kit.notebook.panel.attempt import Attempt
-from ddml_kit.notebook.panel.follow import Glimpse, Outcome, follow
+from ddml_kit.notebook.panel.follow import Glimpse, Outcome, Show, follow
 from ddml_kit.notebook.panel.front import Front
 from ddml_kit.notebook.panel.plan import Plan
 from ddml_kit.notebook.panel.runs import Ended, Judged, Kept, Look, to_csv
@@ -74,7 +74,7 @@ class Panel:
         knobs as they stand. Raises ValueError for a file that is no run, for a run that does not
         fit, and for a setting that no knob takes; OSError if the file can't be read.
         """
-        return self._open(file, Path(file).name, settings, lambda glimpse: None)
+        return self._open(file, Path(file).name, settings, lambda glimpse: True)
 
     def wait(self) -> None:
         """Wait until the run that was started beside the notebook has ended, if there is one."""
@@ -211,7 +211,7 @@ class Panel:
         file: str | os.PathLike | BinaryIO,
         name: str,
         given: Mapping[str, Any],
-        show: Callable[[Glimpse], None],
+        show: Show,
     ) -> Run:
         """Read, evaluate and keep it; what goes wrong is shown, and nothing is lost."""
         try:
@@ -257,8 +257,8 @@ class Panel:
 
     # ------------------------------------------------------------ what is shown
 
-    def _glimpse(self, glimpse: Glimpse, total: int | None) -> None:
-        """Show how far the run under way is; called by whoever drives it."""
+    def _glimpse(self, glimpse: Glimpse, total: int | None) -> bool:
+        """Show how far the run under way is; called by whoever drives it, who goes on if True."""
         curve = glimpse.curve
         step = int(curve.step[-1]) + 1
         status, progress = f"step {count_text(step)}", None
@@ -280,6 +280,7 @@ class Panel:
                 self.front.timeline = view.picture_of(self._plan, self._kept, None, look)
             answers = view.so_far(self._plan, curve)
             self._state(status=status, progress=progress, answers=answers)
+            return attempt is None or not attempt.stopped
 
     def _draw(self) -> None:
         """Show everything, as it is now."""
