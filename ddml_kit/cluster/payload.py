@@ -94,17 +94,23 @@ def all_gather_bytes(own: int, n: int) -> int:
     return (n - 1) * own
 
 
-def broadcast_bytes(nbytes: int, n: int, position: int, root: int) -> int:
-    """Bytes that one of n ranks sends in a broadcast down a binomial tree from `root`.
-
-    In round k the 2^k ranks that have the value each send it on; n - 1 messages in all.
+def binomial_tree(position: int, root: int, n: int) -> tuple[int | None, list[int]]:
+    """In a broadcast among n ranks: from whom one of them has the value, None for the root, and to
+    whom it sends it, in order. In round k the 2^k ranks that have the value each send it on.
     """
     distance = (position - root) % n
-    children, step = 0, 1 << distance.bit_length()
+    step = 1 << distance.bit_length()
+    parent = (root + distance - step // 2) % n if distance else None
+    children = []
     while distance + step < n:
-        children += 1
+        children.append((root + distance + step) % n)
         step <<= 1
-    return children * nbytes
+    return parent, children
+
+
+def broadcast_bytes(nbytes: int, n: int, position: int, root: int) -> int:
+    """Bytes that one of n ranks sends in a broadcast down a binomial tree from `root`."""
+    return len(binomial_tree(position, root, n)[1]) * nbytes
 
 
 def fold(vectors: Sequence[np.ndarray], op: np.ufunc, out: np.ndarray | None = None) -> np.ndarray:

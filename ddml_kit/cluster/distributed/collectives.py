@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ddml_kit.cluster.local.encoding import Encoded, encode
-from ddml_kit.cluster.payload import chunk_bounds
+from ddml_kit.cluster.payload import binomial_tree, chunk_bounds
 
 SHORT = 1 << 12  # bytes
 CHUNKS, SUMS = 0, 1  # phases
@@ -77,22 +77,16 @@ def all_gather(turn: Exchange, encoded: Encoded) -> list[Any]:
 
 
 def broadcast(turn: Exchange, encoded: Encoded | None, root: int) -> tuple[Any, int]:
-    """Root's value, and its booked bytes if this rank sends it on.
-
-    Down a binomial tree: in round k the 2^k ranks that have it send it on.
-    """
-    n = len(turn.members)
-    distance = (turn.me - root) % n
-    step = 1 << distance.bit_length()
-    value = turn.take((root + distance - step // 2) % n) if distance else None
-    if encoded is None and distance + step < n:
+    """Root's value, and its booked bytes if this rank sends it on. Down a binomial tree."""
+    parent, children = binomial_tree(turn.me, root, len(turn.members))
+    value = None if parent is None else turn.take(parent)
+    if encoded is None and children:
         encoded = encode(value)
     if encoded is None:
         return value, 0
-    while distance + step < n:
-        turn.give((root + distance + step) % n, encoded)
-        step <<= 1
-    if not distance:  # the root gets a copy, too
+    for child in children:
+        turn.give(child, encoded)
+    if parent is None:  # the root gets a copy, too
         value = turn.keep(encoded)
     return value, encoded[3]
 

@@ -26,10 +26,7 @@ from ddml_kit.cluster.local.queues import Mail, Received
 from ddml_kit.cluster.local.results import Results
 from ddml_kit.cluster.local.waiting import Waiter
 from ddml_kit.cluster.local.wiring import STOP, Wiring
-from ddml_kit.cluster.payload import (
-    all_gather_bytes,
-    broadcast_bytes,
-)
+from ddml_kit.cluster.payload import all_gather_bytes, binomial_tree
 from ddml_kit.cluster.run import Metric, Snapshot
 from ddml_kit.cluster.trace import (
     ALL_GATHER,
@@ -220,7 +217,7 @@ class LocalEndpoint(RealEndpoint):
         return values
 
     def broadcast(self, value: Any, root: int, members: Sequence[int], context: int) -> Any:
-        """Down a binomial tree: in round k the 2^k ranks that have it send it on."""
+        """Down a binomial tree."""
         start = monotonic()
         self._waiter.check()
         encoded = encode(value) if self.rank == root else None
@@ -229,20 +226,16 @@ class LocalEndpoint(RealEndpoint):
         meeting.begin(call)
         tag = _tag(meeting, BROADCASTED)
         n, position, first = len(members), members.index(self.rank), members.index(root)
-        distance = (position - first) % n
-        step = 1 << distance.bit_length()
-        if distance:
-            parent = members[(first + distance - step // 2) % n]
-            value = self._collected(parent, tag, members, context, call, meeting)
+        parent, children = binomial_tree(position, first, n)
+        if parent is not None:
+            value = self._collected(members[parent], tag, members, context, call, meeting)
         nbytes = 0
-        if not distance or distance + step < n:
+        if parent is None or children:
             encoded = encoded or encode(value)
-            nbytes = broadcast_bytes(encoded[3], n, position, first)
-            while distance + step < n:
-                child = members[(first + distance + step) % n]
-                self._mail.post(encoded, child, tag, context, start)
-                step <<= 1
-            if not distance:  # the root gets a copy, too
+            nbytes = len(children) * encoded[3]
+            for child in children:
+                self._mail.post(encoded, members[child], tag, context, start)
+            if parent is None:  # the root gets a copy, too
                 self._mail.post(encoded, self.rank, tag, context, start)
                 value = self._collected(self.rank, tag, members, context, call, meeting)
         self._log(BROADCAST, start, nbytes=nbytes)
