@@ -8,7 +8,10 @@ They are found by their signatures, so a new one needs no line here:
 - a schedule is a function like `constant`, or one that returns such a function; a batch size is a
   number, or what a function returns that returns one of the step; a damping is a function like
   `undamped`, an overflow one like `refuse`;
-- a reducer is `mean`, or averages by an all-reduce of collectives/, which are those in cost.py.
+- a reducer is `mean`, or averages by an all-reduce of collectives/, which are those in cost.py;
+- a program that needs a mixing matrix W is told a topology of topologies/graphs.py, and gets its
+  Metropolis weights; a codec is a class of compression/ that encodes, a split a function of
+  problems/sharding.py.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from functools import cache, partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from ddml_kit import collectives, training
+from ddml_kit import collectives, compression, training
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.collectives import cost, fixed_point
 from ddml_kit.command.calls import (
@@ -36,7 +39,8 @@ from ddml_kit.command.calls import (
     ready,
     settings_of,
 )
-from ddml_kit.problems import Problem
+from ddml_kit.problems import Problem, sharding
+from ddml_kit.topologies import Topology, graphs, metropolis
 from ddml_kit.training import optimisers, reducers, schedules, waiting
 from ddml_kit.training.optimisers import Optimiser
 from ddml_kit.training.schedules import Schedule
@@ -67,7 +71,7 @@ def programs() -> dict[str, Program]:
         own = [program for f in _defined_in(module) if (program := _program(f))]
         for program in own:
             words = first_sentence(module) if len(own) == 1 else in_words(program.function)
-            found[program.name] = program._replace(words=words)
+            found[program.name] = _over_a_topology(program._replace(words=words))
     return dict(sorted(found.items()))
 
 
@@ -89,6 +93,25 @@ def _program(function: Callable[..., Any]) -> Program | None:
     return Program(function.__name__, "", function, needs, optimiser, settings[2 + optimiser :])
 
 
+def _over_a_topology(program: Program) -> Program:
+    """The same, told a topology where it needs a mixing matrix."""
+    if all(setting.name != "W" for setting in program.settings):
+        return program
+    told = Setting("topology", Topology, graphs.ring, None, "who talks to whom")
+    settings = [told if setting.name == "W" else setting for setting in program.settings]
+    return program._replace(function=partial(_mixed, program.function), settings=settings)
+
+
+def _mixed(
+    program: Callable[..., Any],
+    comm: Comm,
+    *args: Any,
+    topology: Topology = graphs.ring,
+    **settings: Any,
+) -> Any:
+    return program(comm, *args, W=metropolis(topology(comm.size)), **settings)
+
+
 @cache
 def choices() -> dict[str, Makers]:
     """What a parameter of this name can be, by name."""
@@ -106,6 +129,9 @@ def choices() -> dict[str, Makers]:
         "damping": by_name(_like(optimisers.undamped)),
         "overflow": by_name(_like(fixed_point.refuse)),
         "waiting": by_name(_policies()),
+        "topology": by_name(_topologies()),
+        "codec": by_name(_codecs()),
+        "split": by_name(_splits()),
     }
 
 
@@ -145,6 +171,41 @@ def _policies() -> Iterator[Maker]:
         is_policy = inspect.isclass(policy) and issubclass(policy, waiting.Waiting)
         if is_policy and not inspect.isabstract(policy):
             yield maker(policy)
+
+
+def _topologies() -> Iterator[Maker]:
+    """Graphs of as many nodes as there are ranks; a cluster that one does not fit is refused."""
+    for function in _defined_in(graphs):
+        settings = settings_of(function)
+        if typing.get_type_hints(function)["return"] is not graphs.nx.Graph:
+            continue
+        if [setting.name for setting in settings] == ["n"]:
+            yield ready(function)
+        else:
+            yield Maker(function.__name__, in_words(function), settings, _whatever_size(function))
+
+
+def _whatever_size(function: Callable[..., Any]) -> Callable[..., Topology]:
+    return lambda **settings: lambda n: function(**settings)
+
+
+def _codecs() -> Iterator[Maker]:
+    """The codecs whose settings can all be typed."""
+    for name in compression.__all__:
+        codec = getattr(compression, name)
+        encodes = inspect.isclass(codec) and hasattr(codec, "encode") and hasattr(codec, "decode")
+        if encodes and codec is not compression.Codec:
+            made = maker(codec)
+            if all(setting.reader or not setting.required for setting in made.settings):
+                yield made
+
+
+def _splits() -> Iterator[Maker]:
+    """Splits of the samples, and what makes them."""
+    yield from _like(sharding.contiguous)
+    for function in _defined_in(sharding):
+        if typing.get_type_hints(function).get("return") == sharding.Split:
+            yield maker(function)
 
 
 def _averages() -> Iterator[Maker]:
