@@ -6,9 +6,9 @@ in J. Rauber, W. Brendel, M. Bethge, "Foolbox", arXiv 1707.04131. Vectors are ro
 Projections on a ball alone: l2 scales, l1 is algorithm 1 of J. Duchi, S. Shalev-Shwartz, Y. Singer,
 T. Chandra, "Efficient Projections onto the l1-Ball for Learning in High Dimensions", ICML 2008.
 An image must also stay within its bounds. Projecting on the ball and then clipping lands in both,
-but not on the nearest point of both (F. Croce, M. Hein, "Mind the Box: l1-APGD", ICML 2021, arXiv
-2103.01208, proposition 2.1), so `within` finds that one: exactly, by sorting. `clipped` has the
-other, which torchattacks and Foolbox use.
+but not on the nearest point of both (F. Croce, M. Hein, "Mind the Box: l1-APGD on Sparse
+Adversarial Attacks on Image Classifiers", ICML 2021, arXiv 2103.01208), so `within` finds that one,
+exactly. `clipped` has the other, which torchattacks and Foolbox use.
 
 Steps: the sign of the gradient for linf, the gradient's direction for l2. The steepest l1 step is
 one coordinate; as in F. Tramer, D. Boneh, "Adversarial Training and Robustness for Multiple
@@ -107,23 +107,20 @@ def _l2_project(v: torch.Tensor, eps: float) -> torch.Tensor:
 def _l2_within(v: torch.Tensor, eps: float, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     """The nearest point is min(s |v|, room) in each coordinate, for one s from 0 to 1 a row.
 
-    Its squared length grows with s, and bends where a coordinate runs out of room.
+    s begins as if all had room enough. Those that have not shall have all of theirs, which leaves
+    more length, and a greater s, for the others; and so on, until no more run out of it.
     """
 
     def shrunk(size: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
-        room = torch.where(size > 0, room, 0.0)
-        bends, order = torch.where(size > 0, room / size, 0.0).sort(dim=1)
-        full = room.gather(1, order).square().cumsum(dim=1)  # of those that have run out of room
-        square = size.gather(1, order).square()
-        free = square.flip(1).cumsum(dim=1).flip(1) - square  # of those that have not
-        squared = full + torch.where(free > 0, bends.square() * free, 0.0)  # at each bend
-        zeros = torch.zeros_like(full[:, :1])
-        last = (squared <= eps**2).sum(dim=1, keepdim=True)
-        full = torch.cat([zeros, full], 1).gather(1, last)
-        free = torch.cat([free[:, :1] + square[:, :1], free], 1).gather(1, last)
-        left = (eps**2 - full).clamp(min=0.0)
-        s = torch.where(free > 0, left / torch.where(free > 0, free, 1.0), 1.0).sqrt()
-        return torch.minimum(s.clamp(max=1.0) * size, room)
+        full = torch.zeros_like(size, dtype=torch.bool)
+        while True:
+            left = eps**2 - torch.where(full, room, 0.0).square().sum(dim=1, keepdim=True)
+            free = torch.where(full, 0.0, size).square().sum(dim=1, keepdim=True)
+            s = (left.clamp(min=0.0) / torch.where(free > 0, free, 1.0)).sqrt()
+            fuller = full | (s * size >= room)
+            if torch.equal(fuller, full):
+                return torch.where(full, room, s * size)
+            full = fuller
 
     return _where_needed(v, eps, low, high, lambda z: torch.linalg.vector_norm(z, dim=1), shrunk)
 
