@@ -80,8 +80,7 @@ def shared_entries(k: int | float, *, feedback: bool = False) -> Reducer:
             mine = x[kept]
             if not np.isfinite(gradient).all():
                 mine[:] = np.nan  # so that all ranks hear of it
-            values = comm.all_reduce(mine, "mean")
-            check_mean(comm, values, gradient)
+            values = mean_over(comm, mine, gradient)
             if feedback:
                 memory = x.copy()
                 memory[kept] = 0
@@ -96,13 +95,15 @@ def shared_entries(k: int | float, *, feedback: bool = False) -> Reducer:
     return reducer
 
 
-def check_mean(comm: Comm, mean: np.ndarray, gradient: np.ndarray) -> None:
-    """Raises FloatingPointError, on every rank alike, if what all have got is not finite.
+def mean_over(comm: Comm, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """x averaged over the ranks, in place. Raises FloatingPointError on all if it is not finite.
 
-    gradient: this rank's, (d,), so that the error can say whose was not finite.
+    gradient: this rank's, of which x is made, so that the error can say whose was not finite.
     """
-    if np.isfinite(mean).all():
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        comm.all_reduce(x, "mean", out=x)
+    if np.isfinite(x).all():
+        return x
     finite = np.isfinite(gradient)
     wrong = comm.all_gather(finite.size - np.count_nonzero(finite))
     for rank, number in enumerate(wrong):

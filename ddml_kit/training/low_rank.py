@@ -20,7 +20,7 @@ from ddml_kit.cluster.checks import whole
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.compression.matrices import Part, Shapes, check_length, parts, size
 from ddml_kit.compression.power_sgd import draw_empty, orthonormal, pays, product
-from ddml_kit.training.compressed import check_mean, common_stream
+from ddml_kit.training.compressed import common_stream, mean_over
 from ddml_kit.training.reducers import Reduce, Reducer
 
 
@@ -70,7 +70,9 @@ class _PowerSGD:
     def reduce(self, gradient: np.ndarray) -> np.ndarray:
         """The mean over the ranks, (d,), but for what low rank leaves out."""
         check_length(gradient, self._shapes)
-        thin = self._thin = self._thin or self._allocated(gradient.dtype)
+        if self._thin is None:
+            self._thin = self._allocated(gradient.dtype)
+        thin = self._thin
         with np.errstate(invalid="ignore", over="ignore"):  # NaN is told below, on all ranks
             for one in thin:
                 g = one.part.of(gradient)
@@ -81,13 +83,13 @@ class _PowerSGD:
                 np.matmul(one.M, one.Q, out=one.P)
         if self._whole:
             np.concatenate([gradient[part.where] for part in self._whole], out=self._rest)
-        self._average(self._first, gradient)
+        mean_over(self._comm, self._first, gradient)
         with np.errstate(invalid="ignore", over="ignore"):
             for one in thin:
                 one.P[:] = orthonormal(one.P)
                 np.matmul(one.M.T, one.P, out=one.Q)
         if thin:
-            self._average(self._second, gradient)
+            mean_over(self._comm, self._second, gradient)
         return self._product(thin)
 
     def _product(self, thin: list[_Thin]) -> np.ndarray:
@@ -104,11 +106,6 @@ class _PowerSGD:
             result[part.where] = self._rest[start:stop]
             start = stop
         return result
-
-    def _average(self, vector: np.ndarray, gradient: np.ndarray) -> None:
-        """Put the mean over the ranks into the vector. Raises FloatingPointError on all alike."""
-        self._comm.all_reduce(vector, "mean", out=vector)
-        check_mean(self._comm, vector, gradient)
 
     def _allocated(self, dtype: np.dtype) -> list[_Thin]:
         """The two vectors that travel, and the thin factors as views of them."""
