@@ -46,7 +46,8 @@ def account(run: Run, figures: Mapping[str, Callable[[np.ndarray], float]]) -> d
     told = {}
     if "program" in run.about:
         told["program"] = f"{run.about['program']} on {run.about['problem']}"
-    told["cluster"] = f"{run.badge}, {run.size:,} rank{'s' * (run.size > 1)}, seed {run.seed}"
+    where = run.about.get("cluster", {}).get("where", run.badge)
+    told["cluster"] = f"{where}, {run.size:,} rank{'s' * (run.size > 1)}, seed {run.seed}"
     told["time"] = f"{run.seconds:.4g} {TIMES[run.badge]}"
     w = model(run)
     for name, figure in figures.items():
@@ -55,7 +56,9 @@ def account(run: Run, figures: Mapping[str, Callable[[np.ndarray], float]]) -> d
     if counted := steps(run):
         told["steps"] = counted
     own = run.trace.of(*COLLECTIVES, rank=0)
-    told["messages"] = f"{run.messages:,}" + (f" and {len(own):,} collectives" if len(own) else "")
+    told["messages"] = f"{run.messages:,}"
+    if len(own):
+        told["messages"] += f", and {len(own):,} collectives on each rank"
     told["sent"] = human_bytes(run.bytes)
     if run.stopped:
         told["ended"] = "stopped"
