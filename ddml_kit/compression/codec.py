@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ddml_kit.compression.kernels import sizes
 from ddml_kit.compression.payload import Payload
 
 
@@ -50,7 +51,8 @@ def vector(x: Any) -> np.ndarray:
 def check_finite(values: np.ndarray, total: float | None = None) -> None:
     """Raises FloatingPointError if some of the values, (d,) float32, are NaN or infinite.
 
-    total: a sum of all their sizes in float64, where it is known; if it is finite, they are.
+    total: their largest size, or the sum of all in float64, where it is known: if it is finite,
+    they are.
     """
     if total is not None and np.isfinite(total):
         return
@@ -66,8 +68,15 @@ def check_finite(values: np.ndarray, total: float | None = None) -> None:
 def finite_vector(x: Any) -> np.ndarray:
     """x as float32, (d,), contiguous and finite. Raises what `vector` and `check_finite` raise."""
     values = vector(x)
-    check_finite(values)
+    largest_size(values)
     return values
+
+
+def largest_size(values: np.ndarray) -> float:
+    """The largest |x_i| of (d,) float32; 0 of an empty one. Raises what `check_finite` raises."""
+    top = np.array(sizes.largest(values.view(np.uint32)), np.uint32).view(np.float32)
+    check_finite(values, float(top))
+    return float(top)
 
 
 def drawn(rng: np.random.Generator | None, what: str) -> np.random.Generator:
