@@ -48,4 +48,5 @@ def most_deviations(n: int, a: int) -> float:
             f"little_is_enough needs 0 < a <= n/2 attackers to choose z, got a={a} of n={n}"
         )
     supporters = n // 2 + 1 - a
-    return max(0.0, NormalDist().inv_cdf((n - a - supporters) / (n - a)))
+    inside = (n - a - supporters) / (n - a)
+    return NormalDist().inv_cdf(inside) if inside > 0.5 else 0.0
