@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ddml_kit.cluster.checks import whole
 from ddml_kit.compression import bits as packed
 from ddml_kit.compression.codec import finite_vector
 from ddml_kit.compression.payload import Payload, expect
@@ -25,7 +26,7 @@ class Mantissa:
     bits: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.bits <= ALL:
+        if not 0 <= whole("bits is a whole number", self.bits) <= ALL:
             raise ValueError(f"a mantissa has 0 to {ALL} bits, got bits={self.bits}")
 
     def encode(self, x: np.ndarray, rng: np.random.Generator | None = None) -> Payload:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ddml_kit.cluster.checks import whole
 from ddml_kit.compression import elias
 from ddml_kit.compression.codec import check_finite, drawn, vector
 from ddml_kit.compression.elias import Coding
@@ -40,9 +41,10 @@ class QSGD:
     bucket: int | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.levels <= MOST:
-            raise ValueError(f"QSGD needs levels from 1 to {MOST}, got levels={self.levels}")
-        if self.bucket is not None and self.bucket < 1:
+        levels = whole("levels is a whole number", self.levels)
+        if not 1 <= levels <= MOST:
+            raise ValueError(f"QSGD needs levels from 1 to {MOST}, got levels={levels}")
+        if self.bucket is not None and whole("bucket is a whole number", self.bucket) < 1:
             raise ValueError(f"a bucket has at least 1 entry, got bucket={self.bucket}")
 
     def encode(self, x: np.ndarray, rng: np.random.Generator | None = None) -> Payload:
@@ -52,44 +54,40 @@ class QSGD:
         """
         seed = drawn(rng, "QSGD").integers(2**64, dtype=np.uint64)
         values = vector(x)
-        levels = np.empty(len(values), np.int16)
-        bounds = self._bounds(len(values))
-        norms = np.empty(len(bounds), NORM)
-        for i, (first, end) in enumerate(bounds):
-            part = values[first:end]
-            square = rounding.squares(part)
-            check_finite(part, square)
-            norms[i] = norm = rounded_up(float(np.sqrt(square)))
-            ratio = self.levels / norm if norm else 0.0
-            rounding.levels(part, ratio, seed, first, levels[first:end])
-        return Payload(norms.tobytes() + self.coding.pack(levels, self.levels), len(values))
+        d, bucket, many = self._buckets(len(values))
+        squares = np.empty(many)
+        rounding.squares(values, bucket, squares)
+        check_finite(values, float(squares.sum()))
+        norms = rounded_up(np.sqrt(squares))
+        ratios = np.divide(self.levels, norms, out=np.zeros(many), where=norms > 0, dtype=float)
+        levels = np.empty(d, np.int16)
+        rounding.levels(values, bucket, ratios, seed, levels)
+        return Payload(norms.tobytes() + self.coding.pack(levels, self.levels), d)
 
     def decode(self, payload: Payload) -> np.ndarray:
         """The levels times the norm over s, (d,) float32. Raises as `Codec.decode` does."""
-        d = payload.length
-        bounds = self._bounds(d)
-        head = len(bounds) * NORM.itemsize
+        d, bucket, many = self._buckets(payload.length)
+        head = many * NORM.itemsize
         expect_at_least(payload, head, f"QSGD({self.levels})")
-        norms = np.frombuffer(payload.data, NORM, len(bounds))
-        levels = self.coding.unpack(payload.data[head:], d, self.levels)
+        units = np.frombuffer(payload.data, NORM, many).astype(np.float64) / self.levels
         x = np.empty(d, np.float32)
-        for norm, (first, end) in zip(norms, bounds, strict=True):
-            rounding.values(levels[first:end], float(norm) / self.levels, x[first:end])
+        levels = self.coding.unpack(payload.data[head:], d, self.levels)
+        rounding.values(levels, bucket, units, x)
         return x
 
-    def _bounds(self, d: int) -> list[tuple[int, int]]:
-        """Where each bucket begins and ends; of an empty vector, one empty bucket."""
-        step = self.bucket or max(d, 1)
-        return [(i, min(i + step, d)) for i in range(0, max(d, 1), step)]
+    def _buckets(self, d: int) -> tuple[int, int, int]:
+        """d, the entries of a bucket, and the number of buckets: of an empty vector none."""
+        bucket = min(self.bucket or d, d)
+        return d, max(bucket, 1), -(-d // max(bucket, 1))
 
 
-def rounded_up(size: float) -> float:
-    """The least float32 that is not below size, so that no entry is above the scale.
+def rounded_up(sizes: np.ndarray) -> np.ndarray:
+    """The least float32 that are not below these, so that no entry is above its scale.
 
-    Raises FloatingPointError if there is none.
+    Raises FloatingPointError if there are none.
     """
     with np.errstate(over="ignore"):
-        near = np.float32(size)
-    if not np.isfinite(near):
-        raise FloatingPointError(f"the norm of the vector must fit float32, got {size:.3g}")
-    return float(np.nextafter(near, np.float32(np.inf)) if near < size else near)
+        near = sizes.astype(NORM)
+    if not np.isfinite(near).all():
+        raise FloatingPointError(f"the norm of a vector must fit float32, got {sizes.max():.3g}")
+    return np.where(near < sizes, np.nextafter(near, NORM.type(np.inf)), near).astype(NORM)

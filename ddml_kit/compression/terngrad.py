@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ddml_kit.cluster.checks import real
 from ddml_kit.compression.codec import drawn, largest_size, vector
 from ddml_kit.compression.kernels import packing, rounding
 from ddml_kit.compression.payload import Payload, expect
@@ -33,7 +34,7 @@ class TernGrad:
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        if self.clip is not None and not self.clip > 0:
+        if self.clip is not None and not real("clip is a number", self.clip) > 0:
             raise ValueError(f"TernGrad clips at more than 0 deviations, got clip={self.clip}")
 
     def encode(self, x: np.ndarray, rng: np.random.Generator | None = None) -> Payload:
@@ -46,7 +47,8 @@ class TernGrad:
             values = np.clip(values, -bound, bound)
             scale = largest_size(values)
         digits = np.empty(len(values), np.int16)
-        rounding.levels(values, 1 / scale if scale else 0.0, seed, 0, digits)
+        ratio = np.array([1 / scale if scale else 0.0])
+        rounding.levels(values, max(len(values), 1), ratio, seed, digits)
         packed = np.empty((len(values) + 4) // 5, np.uint8)
         packing.pack_ternary(digits, packed)
         return Payload(np.array(scale, SCALE).tobytes() + packed.tobytes(), len(values))

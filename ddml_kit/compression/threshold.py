@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ddml_kit.cluster.checks import real
 from ddml_kit.compression import entries
 from ddml_kit.compression.codec import finite_vector
 from ddml_kit.compression.kernels import sizes
@@ -31,7 +32,7 @@ class Threshold:
     places: entries.Places = field(default=entries.whole, repr=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.tau < np.inf:
+        if not 0 <= real("tau is a number", self.tau) < np.inf:
             raise ValueError(f"a threshold is 0 or more and finite, got tau={self.tau}")
 
     def encode(self, x: np.ndarray, rng: np.random.Generator | None = None) -> Payload:

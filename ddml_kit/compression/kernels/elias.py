@@ -29,7 +29,7 @@ def length(n):
 
 
 @compiled
-def code(n: int) -> tuple[Any, Any]:
+def code(n: Any) -> tuple[Any, Any]:
     """Elias's code of n >= 1 as (word, bits): before a 0, n; before it, its length less 1; and so
     on, down to 1, which is not written. n < 2^40.
     """
@@ -69,7 +69,7 @@ def get(data, position, bound):
 
 
 @compiled
-def signed_code(level):
+def signed_code(level: Any) -> tuple[Any, Any]:
     """The code of |level| + 1, and after it, unless it is 0, a bit that says whether it is less."""
     word, bits = code(abs(level) + 1)
     if level != 0:
@@ -86,12 +86,12 @@ def write_dense(levels, s, data):
         words[level + known], lengths[level + known] = signed_code(level)
     waiting, many, end = ZERO, np.int64(0), ZERO
     for i in range(len(levels)):
-        level = np.int64(levels[i])
-        if abs(level) <= known:
-            where = np.uint64(level + known)
+        number = np.int64(levels[i])
+        if abs(number) <= known:
+            where = np.uint64(number + known)
             word, bits = words[where], lengths[where]
         else:
-            word, bits = signed_code(level)
+            word, bits = signed_code(number)
         waiting = (waiting << np.uint64(bits)) | word
         many += bits
         while many >= 16:

@@ -18,32 +18,41 @@ UNIT = 2.0**-32
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
-def squares(x):
-    """The sum of squares of x, (d,) float32, in float64."""
-    total = 0.0
-    for i in range(len(x)):
-        total += np.float64(x[i]) * np.float64(x[i])
-    return total
+def squares(x, bucket, totals):
+    """Write into totals the sum of squares of every `bucket` entries of x, (d,) float32.
+
+    totals: (d / bucket,) float64, rounded up.
+    """
+    for j in range(len(totals)):
+        part = x[j * bucket : (j + 1) * bucket]
+        total = 0.0
+        for i in range(len(part)):
+            total += np.float64(part[i]) * np.float64(part[i])
+        totals[j] = total
 
 
 @compiled
-def levels(x, ratio, seed, first, out):
+def levels(x, bucket, ratios, seed, out):
     """Write sign(x_i) times floor(|x_i| ratio + u_i) into out, (d,) int16; u_i uniform in [0, 1).
 
-    x: (d,) float32. ratio: float64; every |x_i| ratio is below 2^15. seed: uint64; first: the
-    number of the first u. u has 32 bits, so that the sum in float64 is exact but for its last ones.
+    x: (d,) float32. ratios: float64, one for every `bucket` entries; every |x_i| ratio is below
+    2^15. seed: uint64. u_i has 32 bits, so that the sum in float64 is exact but for its last ones.
     """
-    for i in range(len(x)):
-        z = np.uint64(seed) + np.uint64(first + i) * STEP
-        z = (z ^ (z >> np.uint64(30))) * FIRST
-        z = (z ^ (z >> np.uint64(27))) * SECOND
-        u = np.float64(np.int64(z >> np.uint64(32))) * UNIT
-        size = np.int32(abs(np.float64(x[i])) * ratio + u)
-        out[i] = np.int16(-size if x[i] < 0 else size)
+    for j in range(len(ratios)):
+        part, whole, ratio = x[j * bucket : (j + 1) * bucket], out[j * bucket :], ratios[j]
+        for i in range(len(part)):
+            z = np.uint64(seed) + np.uint64(j * bucket + i) * STEP
+            z = (z ^ (z >> np.uint64(30))) * FIRST
+            z = (z ^ (z >> np.uint64(27))) * SECOND
+            u = np.float64(np.int64(z >> np.uint64(32))) * UNIT
+            size = np.int32(abs(np.float64(part[i])) * ratio + u)
+            whole[i] = np.int16(-size if part[i] < 0 else size)
 
 
 @compiled
-def values(numbers, unit, x):
-    """Write numbers, (d,) int16, times unit, a float64, into x, (d,) float32."""
-    for i in range(len(x)):
-        x[i] = np.float32(np.float64(numbers[i]) * unit)
+def values(numbers, bucket, units, x):
+    """Write numbers, (d,) int16, times the unit of their bucket, float64, into x, (d,) float32."""
+    for j in range(len(units)):
+        part, whole, unit = x[j * bucket : (j + 1) * bucket], numbers[j * bucket :], units[j]
+        for i in range(len(part)):
+            part[i] = np.float32(np.float64(whole[i]) * unit)
