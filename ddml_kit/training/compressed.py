@@ -16,8 +16,8 @@ from __future__ import annotations
 import numpy as np
 
 from ddml_kit.cluster.comm import Comm
-from ddml_kit.compression import Codec
-from ddml_kit.compression.codec import check_k, count
+from ddml_kit.compression.codec import Codec, check_k, count
+from ddml_kit.compression.feedback import ErrorFeedback
 from ddml_kit.compression.payload import Payload
 from ddml_kit.training.reducers import Reduce, Reducer
 
@@ -32,11 +32,7 @@ def compressed(codec: Codec, *, feedback: bool = False) -> Reducer:
     """
 
     def reducer(comm: Comm) -> Reduce:
-        encoder: Codec = codec
-        if feedback:
-            from ddml_kit.compression import ErrorFeedback
-
-            encoder = ErrorFeedback(codec)
+        encoder = ErrorFeedback(codec) if feedback else codec
         rng = own_stream(comm, "codec")
 
         def reduce(gradient: np.ndarray) -> np.ndarray:
