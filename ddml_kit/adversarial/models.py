@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ddml_kit.problems.data import Data
@@ -14,7 +16,7 @@ def perceptron(data: Data, hidden: int = 64) -> TorchModule:
     The cross-entropy is its loss. On two thirds of `digits`, 400 steps of Adam at 0.005 on batches
     of 64 are enough; trained adversarially too.
     """
-    pixels = data.x[0].size
+    pixels = math.prod(data.x.shape[1:])
     module = torch.nn.Sequential(
         torch.nn.Flatten(),
         torch.nn.Linear(pixels, hidden),
