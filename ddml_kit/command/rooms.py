@@ -11,7 +11,9 @@ They are found by their signatures, so a new one needs no line here:
 - a reducer is `mean`, or averages by an all-reduce of collectives/, which are those in cost.py;
 - a program that needs a mixing matrix W is told a topology of topologies/graphs.py, and gets its
   Metropolis weights; a codec is a class of compression/ that encodes, a split a function of
-  problems/sharding.py.
+  problems/sharding.py;
+- a rule is a function of aggregation/ of (gradients, f, ...), an attack one of attacks/ of
+  (honest, a, rng, ...), a poison what a function of attacks/data.py returns.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from functools import cache, partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from ddml_kit import collectives, compression, training
+from ddml_kit import aggregation, attacks, collectives, compression, training
+from ddml_kit.attacks import data as poisons
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.collectives import cost, fixed_point
 from ddml_kit.command.calls import (
@@ -42,6 +45,7 @@ from ddml_kit.command.calls import (
 from ddml_kit.problems import Problem, sharding
 from ddml_kit.topologies import Topology, graphs, metropolis
 from ddml_kit.training import optimisers, reducers, schedules, waiting
+from ddml_kit.training.kardam import Damping
 from ddml_kit.training.optimisers import Optimiser
 from ddml_kit.training.schedules import Schedule
 from ddml_kit.training.topic_model import Corpus
@@ -126,12 +130,17 @@ def choices() -> dict[str, Makers]:
         "reducer": by_name([ready(reducers.mean), *_averages()]),
         "batch_size": by_name(that_return(Callable[[int], int])),
         "schedule": by_name([*_like(schedules.constant), *that_return(Schedule)]),
-        "damping": by_name(_like(optimisers.undamped)),
+        "damping": by_name([*_like(optimisers.undamped), *that_return(Damping)]),
         "overflow": by_name(_like(fixed_point.refuse)),
         "waiting": by_name(_policies()),
         "topology": by_name(_topologies()),
         "codec": by_name(_codecs()),
         "split": by_name(_splits()),
+        "rule": by_name(_that_begin(aggregation, "gradients", "f")),
+        "attack": by_name(
+            [_none("what they are given"), *_that_begin(attacks, "honest", "a", "rng")]
+        ),
+        "poison": by_name([_none("their samples as they are"), *_poisons()]),
     }
 
 
@@ -206,6 +215,28 @@ def _splits() -> Iterator[Maker]:
     for function in _defined_in(sharding):
         if typing.get_type_hints(function).get("return") == sharding.Split:
             yield maker(function)
+
+
+def _that_begin(room: ModuleType, *names: str) -> Iterator[Maker]:
+    """The room's functions whose first parameters these are, as functions of these alone."""
+    for name in room.__all__:
+        function = getattr(room, name)
+        settings = settings_of(function) if inspect.isfunction(function) else []
+        if tuple(setting.name for setting in settings[: len(names)]) == names:
+            typed = [setting for setting in settings[len(names) :] if setting.reader]
+            yield Maker(name, in_words(function), typed, partial(partial, function))
+
+
+def _poisons() -> Iterator[Maker]:
+    """What makes an attack on data."""
+    for function in _defined_in(poisons):
+        if typing.get_type_hints(function).get("return") == poisons.Poison:
+            yield maker(function)
+
+
+def _none(words: str) -> Maker:
+    """Nothing of the kind."""
+    return Maker("none", words, (), lambda: None)
 
 
 def _averages() -> Iterator[Maker]:
