@@ -38,6 +38,7 @@ def dashboard(
     picture: Callable[[Sequence[Look], Look], Figure] | None = None,
     pictured: str = "What the workers did",
     over: Over = "seconds",
+    everybody: bool = False,
 ) -> Panel:
     """A panel with knobs, run and stop, the answers in large figures, curves and a timeline.
 
@@ -59,12 +60,14 @@ def dashboard(
     under the heading `pictured`: the runs kept, and the one that is looked at, which while a run is
     under way has its newest model alone.
     over: the axis at first, "seconds" or "steps".
+    everybody: curve and picture get the models of all ranks at rank 0's snapshots, (size, dim), in
+    place of rank 0's alone: for where there is no model that all of them have.
     """
     asked = (predicted,) if isinstance(predicted, Question) else predicted
     panel = Panel(
         Plan(
             *(launch, knobs, curve, value, target, log, answers, steps, presets or {}, label),
-            *(asked, about, picture, pictured, over),
+            *(asked, about, picture, pictured, over, everybody),
         )
     )
     _end_former(panel)

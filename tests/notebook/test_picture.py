@@ -11,6 +11,7 @@ import pytest
 
 from ddml_kit.cluster.simulated import Simulated
 from ddml_kit.notebook import Figure, Panel, Slider, dashboard
+from ddml_kit.notebook.panel.models import stacked
 
 
 def descend(comm, rate: float, dim: int) -> None:
@@ -110,3 +111,39 @@ def test_the_axis_at_first_can_be_steps(pictures: Pictures) -> None:
     assert panel.front.state["over"] == "steps"
     panel.run()
     assert json.loads(panel.front.curve)["layout"]["xaxis"]["title"]["text"] == "steps"
+
+
+def apart(comm, rate: float, dim: int) -> None:
+    """Rank r has r + 1 times what rank 0 has, and ends later."""
+    for step in range(5):
+        comm.work(0.01 * (comm.rank + 1))
+        comm.snapshot((comm.rank + 1) * rate**step * np.ones(dim))
+
+
+def test_everybody_s_models_are_one() -> None:
+    seen: list[np.ndarray] = []
+
+    def picture(looks, shown) -> Figure:
+        seen.append(shown.models[-1])
+        return Figure(go.Figure(), "")
+
+    panel = dashboard(
+        lambda rate, dim: Simulated(3).start(apart, rate, dim),
+        [Slider("rate", 0.1, 0.9, 0.5, step=0.1), Slider("dim", 1, 10**6, 1, log=True, step=10)],
+        curve=lambda X: float(np.nansum(X[:, 0])),
+        picture=picture,
+        everybody=True,
+    )
+    panel.run()
+    [kept] = panel.runs
+    np.testing.assert_allclose(kept.curve.value, 6 * 0.5 ** np.arange(5))
+    assert kept.curve.seconds[-1] == pytest.approx(0.05)  # rank 0's
+    np.testing.assert_allclose(seen[-1], 0.5**4 * np.array([[1], [2], [3]]))
+    assert [models.shape for models in kept.models] == [(3, 1)] * 5
+    np.testing.assert_allclose(seen[0], [[1]])  # when it began there was nobody else's
+    panel.close()
+
+
+def test_who_was_not_heard_of_yet_has_a_row_of_nothing() -> None:
+    both = stacked({2: np.ones(2), 0: np.zeros(2)})
+    np.testing.assert_array_equal(both, [[0, 0], [np.nan, np.nan], [1, 1]])

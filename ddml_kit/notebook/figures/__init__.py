@@ -6,6 +6,7 @@ from ddml_kit.notebook.figures.histogram import histogram
 from ddml_kit.notebook.figures.landscape import landscape
 from ddml_kit.notebook.figures.lines import lines
 from ddml_kit.notebook.figures.messages import messages
+from ddml_kit.notebook.figures.network import network
 from ddml_kit.notebook.figures.neurons import neurons
 from ddml_kit.notebook.figures.tiles import tiles
 from ddml_kit.notebook.figures.timeline import timeline
@@ -17,6 +18,7 @@ __all__ = [
     "landscape",
     "lines",
     "messages",
+    "network",
     "neurons",
     "tiles",
     "timeline",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,11 +17,11 @@ import numpy as np
 
 from ddml_kit.cluster.errors import ClusterError
 from ddml_kit.cluster.run import Curve, Run, Running, Snapshot
+from ddml_kit.notebook.panel.models import RANK, looked_at, stacked
 
 INTERVAL = 0.1  # seconds between two points that are shown
 SHARE = 0.25  # of the time that evaluating may take while the run is under way
 PATIENCE = 0.5  # seconds of evaluating that a run gets which was stopped
-RANK = 0  # whose snapshots make the curve
 
 Show = Callable[["Glimpse"], bool]  # shows it, and says whether the rest is wanted
 
@@ -55,19 +55,26 @@ def follow(
     running: Running,
     evaluate: Callable[[np.ndarray], float],
     show: Show,
+    everybody: bool = False,
 ) -> Outcome:
     """Drive a run to its end and evaluate its model; calls `show` now and then.
+
+    everybody: the models of all ranks, as one, (size, dim).
 
     What `show` says counts when the run has ended: until then, it is for `running` to be stopped.
     """
     values: dict[int, float] = {}
     times: dict[int, float] = {}
+    newest: dict[int, np.ndarray] = {}
     following = 0.0
     for point in running:
         now = time.monotonic()
+        if everybody and isinstance(point, Snapshot):
+            newest[point.rank] = point.w
         if isinstance(point, Snapshot) and point.rank == RANK and now >= following:
-            values[point.step], times[point.step] = evaluate(point.w), point.seconds
-            show(Glimpse(_curve(values, times), w=point.w))
+            w = stacked(newest) if everybody else point.w
+            values[point.step], times[point.step] = evaluate(w), point.seconds
+            show(Glimpse(_curve(values, times), w=w))
             took = time.monotonic() - now
             following = now + max(INTERVAL, took / SHARE)
     failure = None
@@ -76,31 +83,35 @@ def follow(
     except ClusterError as error:
         run, failure = error.run, error
     if run is not None:
-        _complete(run, evaluate, show, values, times, PATIENCE if run.stopped else math.inf)
+        if everybody:  # what was seen on the way was not yet of one step
+            values, times = {}, {}
+        patience = PATIENCE if run.stopped else math.inf
+        _complete(looked_at(run, everybody), evaluate, show, values, times, patience)
     return Outcome(run, _curve(values, times), failure)
 
 
-def evaluated(run: Run, evaluate: Callable[[np.ndarray], float], show: Show) -> Curve:
+def evaluated(
+    run: Run, evaluate: Callable[[np.ndarray], float], show: Show, everybody: bool = False
+) -> Curve:
     """The curve of a run that ended long ago; calls `show` now and then."""
     values: dict[int, float] = {}
     times: dict[int, float] = {}
-    _complete(run, evaluate, show, values, times, math.inf)
+    _complete(looked_at(run, everybody), evaluate, show, values, times, math.inf)
     return _curve(values, times)
 
 
 def _complete(
-    run: Run,
+    kept: Sequence[Snapshot],
     evaluate: Callable[[np.ndarray], float],
     show: Show,
     values: dict[int, float],
     times: dict[int, float],
     patience: float,
 ) -> None:
-    """Evaluate the snapshots that the run kept, the last one first, then ever finer.
+    """Evaluate the snapshots that a run kept, the last one first, then ever finer.
 
     patience: seconds after which no more are; nor are they once `show` says so.
     """
-    kept = [s for s in run.snapshots if s.rank == RANK]
     wanted = {s.step for s in kept}
     for step in set(values) - wanted:  # seen on the way, but thinned out since
         del values[step], times[step]

@@ -36,7 +36,7 @@ def read(
     answers: Mapping[str, str] = {}
     called = ""
     try:
-        curve = evaluated(run, plan.evaluate(settings), show)
+        curve = evaluated(run, plan.evaluate(settings), show, plan.everybody)
         if not ended(run):
             answers = plan.general(run, curve) if own is None else plan.read(run, curve, settings)
         if own is None:

@@ -148,7 +148,10 @@ class Panel:
             running = plan.start(settings)
             attempt.began(running)
             outcome = follow(
-                running, plan.evaluate(settings), lambda glimpse: self._glimpse(glimpse, total)
+                running,
+                plan.evaluate(settings),
+                lambda glimpse: self._glimpse(glimpse, total),
+                plan.everybody,
             ).about({"knobs": dict(settings)})
             self._keep(outcome, settings)
             if outcome.failure is not None:

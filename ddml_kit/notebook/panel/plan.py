@@ -14,6 +14,7 @@ from ddml_kit.notebook import predict
 from ddml_kit.notebook.figures import Figure
 from ddml_kit.notebook.figures.curves import Over
 from ddml_kit.notebook.knobs import Knob, differing, settle
+from ddml_kit.notebook.panel.models import looked_at
 from ddml_kit.notebook.panel.runs import Look
 from ddml_kit.notebook.units import count_text, seconds_to
 
@@ -42,6 +43,7 @@ class Plan:
     picture: Callable[[Sequence[Look], Look], Figure] | None = None
     pictured: str = "What the workers did"
     over: Over = "seconds"
+    everybody: bool = False
 
     def __post_init__(self) -> None:
         names = [knob.name for knob in self.knobs]
@@ -115,7 +117,7 @@ class Plan:
         """
         if self.picture is None:
             return ()
-        models = [snapshot.w for snapshot in run.snapshots if snapshot.rank == 0]
+        models = [snapshot.w for snapshot in looked_at(run, self.everybody)]
         return models if sum(w.nbytes for w in models) <= SMALL else models[-1:]
 
     def labels(self, settings: Sequence[Mapping[str, Any]]) -> list[str]:
