@@ -15,12 +15,13 @@ import traitlets
 from plotly.offline import get_plotlyjs
 
 _HERE = Path(__file__).parent
+PARTS = (_HERE / "parts.js").read_text(encoding="utf8")  # knobs and figures, for any such widget
 
 
 class Front(anywidget.AnyWidget):
     """State of the page. curve, timeline: figures as JSON text, "null" for none."""
 
-    _esm = (_HERE / "front.js").read_text(encoding="utf8")
+    _esm = PARTS + (_HERE / "front.js").read_text(encoding="utf8")
     _css = (_HERE / "front.css").read_text(encoding="utf8")
 
     plotlyjs = traitlets.Unicode(get_plotlyjs()).tag(sync=True)

@@ -20,7 +20,7 @@ from ddml_kit.notebook.units import Unit, seconds_text, unit_for
 def spec(plan: Plan) -> dict[str, Any]:
     """What never changes: knobs, presets, what the curve is called."""
     return {
-        "knobs": [_face(knob) for knob in plan.knobs],
+        "knobs": [face(knob) for knob in plan.knobs],
         "presets": list(plan.presets),
         "value": plan.value,
         "pictured": plan.pictured,
@@ -166,7 +166,7 @@ def state(
     }
 
 
-def _face(knob: Knob) -> dict[str, Any]:
+def face(knob: Knob) -> dict[str, Any]:
     """What the page has to know of a knob."""
     face = {"name": knob.name, "label": knob.label or knob.name, "group": knob.group}
     if isinstance(knob, Slider):
