@@ -27,8 +27,12 @@ def mean(gradients: Any, f: int = 0) -> Any:
     up to f gradients that are not finite are left out.
     Raises what `examined` raises, and ValueError where more than f are not finite.
     """
-    given = examined(gradients, f, bounds.MEAN).without_lies()
-    return given.back(given.rows.mean(axis=0, dtype=np.float64).astype(given.rows.dtype))
+    given = examined(gradients, f, bounds.MEAN)
+    out = given.weighted(np.full(given.n, 1 / given.n))
+    if not np.isfinite(out).all():
+        given = given.without_lies()
+        out = given.weighted(np.full(given.n, 1 / given.n))
+    return given.back(out)
 
 
 def median(gradients: Any, f: int = 0) -> Any:

@@ -3,7 +3,8 @@
 A gradient with a value that is not finite (NaN, or an infinity) is a lie found out. It is left out,
 and the rule goes on with n - 1 gradients of which f - 1 lie. So it is never spread, and is not
 counted twice: for Krum it is the same as being infinitely far from all (as many nearest are summed,
-n - f - 2). More than f of them are more liars than the rule was told of.
+n - f - 2). More than f of them are more liars than the rule was told of. Where squares are needed,
+a float64 beyond 1e150 counts as an infinity.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from ddml_kit.aggregation.bounds import Bound
+from ddml_kit.aggregation.kernels import rows
 
 Rule = Callable[[Any, int], Any]  # gradients (n, d), f -> (d,); settings go in by functools.partial
 
@@ -32,12 +34,19 @@ class Gradients:
     def n(self) -> int:
         return len(self.rows)
 
+    def weighted(self, weights: np.ndarray) -> np.ndarray:
+        """The sum of weights[i] times gradient i, (d,), in float64 and then rounded."""
+        out = np.empty(self.rows.shape[1], self.rows.dtype)
+        rows.weighted(self.rows, np.asarray(weights, np.float64), out)
+        return out
+
     def without_lies(self) -> Gradients:
         """Those that are finite, and f less by as many as are not.
 
         Raises ValueError where more than f are not finite.
         """
-        finite = np.isfinite(self.rows).all(axis=1)
+        finite = np.empty(self.n, bool)
+        rows.finite(self.rows, finite)
         if finite.all():
             return self
         lies = int(np.count_nonzero(~finite))
@@ -59,15 +68,15 @@ def examined(gradients: Any, f: int, bound: Bound) -> Gradients:
     if isinstance(gradients, Sequence):
         gradients = stacked(gradients)
     if isinstance(gradients, torch.Tensor):
-        rows, back = of_tensor(gradients)
+        values, back = of_tensor(gradients)
     elif isinstance(gradients, np.ndarray):
-        rows, back = of_array(gradients)
+        values, back = of_array(gradients)
     else:
         raise TypeError(f"gradients must be arrays or tensors, got {type(gradients).__name__}")
-    if rows.ndim != 2 or 0 in rows.shape:
-        raise ValueError(f"gradients must have shape (n, d), none of them 0, got {rows.shape}")
-    bound.check(len(rows), f)
-    return Gradients(np.ascontiguousarray(rows), int(f), back)
+    if values.ndim != 2 or 0 in values.shape:
+        raise ValueError(f"gradients must have shape (n, d), none of them 0, got {values.shape}")
+    bound.check(len(values), f)
+    return Gradients(np.ascontiguousarray(values), int(f), back)
 
 
 def stacked(vectors: Sequence[Any]) -> Any:
@@ -97,5 +106,5 @@ def of_tensor(gradients: torch.Tensor) -> tuple[np.ndarray, Callable[[np.ndarray
     if not dtype.is_floating_point:
         raise TypeError(f"gradients must be floating-point numbers, got {dtype}")
     used = dtype if dtype in (torch.float32, torch.float64) else torch.float32
-    rows = gradients.detach().to("cpu", used).numpy()
-    return rows, lambda vector: torch.from_numpy(vector).to(device, dtype)
+    values = gradients.detach().to("cpu", used).numpy()
+    return values, lambda vector: torch.from_numpy(vector).to(device, dtype)
