@@ -9,12 +9,22 @@ from ddml_kit.topologies.graphs import (
     star,
     torus,
 )
-from ddml_kit.topologies.mixing import beta, check_mixing, choco_gamma, metropolis, spectral_gap
+from ddml_kit.topologies.mixing import (
+    beta,
+    check_graph,
+    check_mixing,
+    check_similarity,
+    choco_gamma,
+    metropolis,
+    spectral_gap,
+)
 
 __all__ = [
     "Topology",
     "beta",
+    "check_graph",
     "check_mixing",
+    "check_similarity",
     "choco_gamma",
     "complete",
     "exponential",

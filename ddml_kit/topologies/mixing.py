@@ -61,14 +61,7 @@ def check_mixing(W: np.ndarray, *, size: int | None = None, symmetric: bool = Tr
     may swing for ever), and links must go both ways with the same weight, if symmetric.
     size: of the cluster, if it is to fit one.
     """
-    if not isinstance(W, np.ndarray):
-        raise TypeError(f"a mixing matrix is an array, got {type(W).__name__}: see metropolis")
-    if W.ndim != 2 or W.shape[0] != W.shape[1] or not len(W):
-        raise ValueError(f"a mixing matrix is (n, n), got {W.shape}")
-    if size is not None and len(W) != size:
-        raise ValueError(f"a mixing matrix is (n, n) for n ranks, got {W.shape} for {size}")
-    if not W.min() >= 0:  # NaN is not, either
-        raise ValueError(f"a mixing matrix has weights >= 0, got {W.min():g}")
+    _check_weights(W, "a mixing matrix", size)
     for axis, line in ((1, "row"), (0, "column")):
         sums = W.sum(axis=axis)
         worst = int(np.argmax(abs(sums - 1)))
@@ -78,20 +71,49 @@ def check_mixing(W: np.ndarray, *, size: int | None = None, symmetric: bool = Tr
                 f"{sums[worst]:.6g}"
             )
     if symmetric:
-        i, j = np.unravel_index(np.argmax(abs(W - W.T)), W.shape)
-        if abs(W[i, j] - W[j, i]) > CLOSE:
-            raise ValueError(
-                f"the mixing matrix must be symmetric, got W[{i}, {j}] = {W[i, j]:.6g} and "
-                f"W[{j}, {i}] = {W[j, i]:.6g}"
-            )
-    parts, _ = connected_components(W > 0, connection="strong")
-    if parts > 1:
-        raise ValueError(f"a mixing matrix must connect all ranks, got {parts} parts")
+        _check_symmetric(W, "a mixing matrix")
+    _check_connected(W, "a mixing matrix")
     if len(W) > 1 and not np.diagonal(W).any() and spectral_gap(W) < CLOSE:
         raise ValueError(
             "a mixing matrix needs a spectral gap above 0, got 0: no node keeps a part of its own, "
             "and vectors swing to and fro"
         )
+
+
+def check_similarity(W: np.ndarray, *, size: int | None = None) -> None:
+    """Raises ValueError unless W, (n, n), says how much alike each two are: symmetric, connected.
+
+    Rows need not add up to 1. size: of the cluster, if it is to fit one.
+    """
+    _check_weights(W, "a similarity", size)
+    _check_symmetric(W, "a similarity")
+    _check_connected(W, "a similarity")
+
+
+def _check_weights(W: np.ndarray, what: str, size: int | None) -> None:
+    if not isinstance(W, np.ndarray):
+        raise TypeError(f"{what} is an array, got {type(W).__name__}")
+    if W.ndim != 2 or W.shape[0] != W.shape[1] or not len(W):
+        raise ValueError(f"{what} is (n, n), got {W.shape}")
+    if size is not None and len(W) != size:
+        raise ValueError(f"{what} is (n, n) for n ranks, got {W.shape} for {size}")
+    if not (W.min() >= 0 and np.isfinite(W.max())):  # NaN is not, either
+        raise ValueError(f"{what} has finite weights >= 0, got {W.min():g} to {W.max():g}")
+
+
+def _check_symmetric(W: np.ndarray, what: str) -> None:
+    i, j = np.unravel_index(np.argmax(abs(W - W.T)), W.shape)
+    if abs(W[i, j] - W[j, i]) > CLOSE * W.max():
+        raise ValueError(
+            f"{what} must be symmetric here, got W[{i}, {j}] = {W[i, j]:.6g} and W[{j}, {i}] = "
+            f"{W[j, i]:.6g}"
+        )
+
+
+def _check_connected(W: np.ndarray, what: str) -> None:
+    parts, _ = connected_components(W > 0, connection="strong")
+    if parts > 1:
+        raise ValueError(f"{what} must connect all ranks, got {parts} parts")
 
 
 def spectral_gap(W: np.ndarray) -> float:
