@@ -11,7 +11,7 @@ WHOLE = {8: "<u1", 16: "<u2", 32: "<u4"}  # bits that NumPy has a type for
 
 def width(n: int) -> int:
     """The bits that hold each of the numbers 0 to n - 1: 20 for a million, 0 for one."""
-    return max(n - 1, 0).bit_length()
+    return int(max(n - 1, 0)).bit_length()
 
 
 def nbytes(number: int, bits: int) -> int:
