@@ -6,12 +6,13 @@ that it works on images it has never seen, wherever it lies. It may change few p
 as it likes: a ball in "l0", not in linf.
 
 Departures: the patch is a square that is moved and, if asked, turned by quarters, not scaled; each
-step goes up the gradient's sign, within bounds.
+step goes up the gradient's sign, within bounds. Where it may lie can be confined: on images of
+8 x 8, whose pixels mean something by their place, one that works everywhere must be large.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from ddml_kit.adversarial.checks import as_given, as_images, check_count, check_
 from ddml_kit.adversarial.goal import Goal, Model
 from ddml_kit.adversarial.norms import Bounds
 from ddml_kit.adversarial.pgd import UNIT
+
+Places = Callable[[np.random.Generator, int], np.ndarray]
 
 
 def patch(
@@ -33,15 +36,15 @@ def patch(
     steps: int,
     rng: np.random.Generator,
     batch_size: int = 64,
-    turned: bool = False,
+    places: Places | None = None,
     bounds: Bounds = UNIT,
     preprocess: Model | None = None,
 ) -> Any:
     """A patch, (..., side, side), that makes the model say target, an array or tensor as x is.
 
     x: images to learn from, (n, ..., height, width). steps: each over a batch of images, with the
-    patch in another place on each. turned: it is also turned by quarters. Raises ValueError or
-    TypeError for what can't be attacked.
+    patch in another place on each. places: (rng, n) -> (n, 3) where it may lie, as `draw_places`
+    has them; None for anywhere, upright. Raises ValueError or TypeError for what can't be attacked.
     """
     check_steps(step, steps)
     check_count(batch_size, "batch_size")
@@ -57,10 +60,13 @@ def patch(
     at = torch.from_numpy(rng.uniform(*bounds, shape)).to(images)
     for _ in range(steps):
         chosen = torch.from_numpy(rng.integers(0, len(images), batch_size)).to(images.device)
-        places = draw_places(rng, batch_size, images.shape[-2:], side, turned=turned)
+        if places is None:
+            lying = draw_places(rng, batch_size, images.shape[-2:], side)
+        else:
+            lying = check_places(places(rng, batch_size), batch_size, images, side)
         with torch.enable_grad():
             leaf = at.detach().requires_grad_()
-            outputs = goal.outputs(laid_on(images[chosen], leaf, places))
+            outputs = goal.outputs(laid_on(images[chosen], leaf, lying))
             height = goal.height(outputs, labels).sum()
             (gradient,) = torch.autograd.grad(
                 height, leaf, allow_unused=True, materialize_grads=True
@@ -97,13 +103,23 @@ def with_patch(x: Any, patch: Any, places: np.ndarray, *, bounds: Bounds = UNIT)
             f"a patch for images {tuple(images.shape[1:])} is a square of theirs, got the shape "
             f"{tuple(patch.shape)}"
         )
+    laid = check_places(places, len(images), images, patch.shape[-1])
+    return as_given(laid_on(images, patch.to(images), laid), x)
+
+
+def check_places(places: np.ndarray, n: int, images: torch.Tensor, side: int) -> np.ndarray:
+    """The places, (n, 3). Raises ValueError where a patch would not lie on the image."""
     places = np.asarray(places)
-    if places.shape != (len(images), 3):
-        raise ValueError(f"{len(images)} images need places ({len(images)}, 3), got {places.shape}")
-    room = np.array(images.shape[-2:]) - patch.shape[-1]
-    if ((places[:, :2] < 0) | (places[:, :2] > room)).any():
-        raise ValueError(f"a patch's place lies from (0, 0) to {tuple(room.tolist())}")
-    return as_given(laid_on(images, patch.to(images), places), x)
+    if places.shape != (n, 3):
+        raise ValueError(f"{n} images need places ({n}, 3), got {places.shape}")
+    room = np.array(images.shape[-2:]) - side
+    outside = ((places[:, :2] < 0) | (places[:, :2] > room)).any(axis=1)
+    if outside.any():
+        raise ValueError(
+            f"a patch's place lies from (0, 0) to {tuple(room.tolist())}, got "
+            f"{tuple(places[outside][0, :2].tolist())}"
+        )
+    return places
 
 
 def laid_on(images: torch.Tensor, patch: torch.Tensor, places: np.ndarray) -> torch.Tensor:

@@ -173,7 +173,7 @@ def test_patches_refuse_too():
     square_ = np.zeros((2, 2), np.float32)
     with pytest.raises(ValueError, match=r"4 images need places \(4, 3\), got \(3, 3\)"):
         with_patch(X, square_, places[:3])
-    with pytest.raises(ValueError, match=r"place lies from \(0, 0\) to \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"place lies from \(0, 0\) to \(1, 2\), got"):
         with_patch(X, square_, places + 5)
     with pytest.raises(ValueError, match=r"within their bounds \(0, 1\), got 2"):
         with_patch(X, square_ + 2, places)
