@@ -57,4 +57,4 @@ class Threshold:
         """The least float32 that is not below tau; infinity, where no entry is."""
         with np.errstate(over="ignore"):
             near = np.float32(self.tau)
-        return np.nextafter(near, np.float32(np.inf)) if near < self.tau else near
+        return np.nextafter(near, np.float32(np.inf)) if float(near) < self.tau else near
