@@ -121,12 +121,15 @@ class Maker:
         return self.build(*several, **named)
 
     def complete(self, text: str, supplied: Iterable[str] = ()) -> str:
-        """NAME:SETTINGS with those that the text leaves as they are, but for what is supplied."""
+        """NAME:SETTINGS with those that the text leaves as they are, but for what is supplied or
+        can't be written.
+        """
         several, named = self.read(text)
         values = {
             setting.name: named.get(setting.name, setting.default)
             for setting in self.settings
-            if setting.name in named or not (setting.several or setting.name in supplied)
+            if setting.name in named
+            or not (setting.several or setting.reader is None or setting.name in supplied)
         }
         parts = [shown(value) for value in several]
         parts += [f"{name}={shown(value)}" for name, value in values.items()]

@@ -8,7 +8,8 @@ They are found by their signatures, so a new one needs no line here:
 - a schedule is a function like `constant`, or one that returns such a function; a batch size is a
   number, or what a function returns that returns one of the step; a damping is a function like
   `undamped`, an overflow one like `refuse`;
-- a reducer is `mean`, or averages by an all-reduce of collectives/, which are those in cost.py;
+- a reducer is `mean`, or averages by an all-reduce of collectives/, which are those in cost.py, or
+  is what a function of training/ returns, or a codec, whose payloads are gathered;
 - a program that needs a mixing matrix W is told a topology of topologies/graphs.py, and gets its
   Metropolis weights; a codec is a class of compression/ that encodes, a split a function of
   problems/sharding.py;
@@ -23,6 +24,7 @@ import inspect
 import pkgutil
 import typing
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -45,13 +47,14 @@ from ddml_kit.command.calls import (
 from ddml_kit.problems import Problem, sharding
 from ddml_kit.topologies import Topology, graphs, metropolis
 from ddml_kit.training import optimisers, reducers, schedules, waiting
+from ddml_kit.training.compressed import compressed
 from ddml_kit.training.kardam import Damping
 from ddml_kit.training.optimisers import Optimiser
 from ddml_kit.training.schedules import Schedule
 from ddml_kit.training.topic_model import Corpus
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
-SUPPLIED = ("lr", "shapes")  # to optimisers, by the command and by the problem
+SUPPLIED = ("lr", "shapes")  # by the command and by the problem
 
 
 class Program(NamedTuple):
@@ -127,7 +130,9 @@ def choices() -> dict[str, Makers]:
 
     return {
         "optimiser": by_name(that_return(Optimiser)),
-        "reducer": by_name([ready(reducers.mean), *_averages()]),
+        "reducer": by_name(
+            [ready(reducers.mean), *_averages(), *that_return(reducers.Reducer), *_payloads()]
+        ),
         "batch_size": by_name(that_return(Callable[[int], int])),
         "schedule": by_name([*_like(schedules.constant), *that_return(Schedule)]),
         "damping": by_name([*_like(optimisers.undamped), *that_return(Damping)]),
@@ -159,7 +164,7 @@ def _defined_in(module: ModuleType) -> Iterator[Callable[..., Any]]:
 
 
 def _typed(function: Callable[..., Any]) -> bool:
-    """Whether all that it must have can be typed, or is supplied."""
+    """Whether all that a function or a class must have can be typed, or is supplied."""
     return all(
         s.reader or s.name in SUPPLIED or not (s.required or s.several)
         for s in settings_of(function)
@@ -199,14 +204,12 @@ def _whatever_size(function: Callable[..., Any]) -> Callable[..., Topology]:
 
 
 def _codecs() -> Iterator[Maker]:
-    """The codecs whose settings can all be typed."""
+    """The codecs whose settings can all be typed, or are supplied."""
     for name in compression.__all__:
         codec = getattr(compression, name)
         encodes = inspect.isclass(codec) and hasattr(codec, "encode") and hasattr(codec, "decode")
-        if encodes and codec is not compression.Codec:
-            made = maker(codec)
-            if all(setting.reader or not setting.required for setting in made.settings):
-                yield made
+        if encodes and codec is not compression.Codec and _typed(codec):
+            yield maker(codec)
 
 
 def _splits() -> Iterator[Maker]:
@@ -247,6 +250,22 @@ def _averages() -> Iterator[Maker]:
         sums = len(settings) > 1 and settings[1].name == "x" and hasattr(cost, f"{name}_seconds")
         if sums:
             yield Maker(name, in_words(function), settings[2:], _average_by(function))
+
+
+def _payloads() -> Iterator[Maker]:
+    """Reducers that gather a codec's payloads: each codec, with `compressed`'s own settings."""
+    own = [setting for setting in settings_of(compressed) if setting.name != "codec"]
+    names = [setting.name for setting in own]
+    for codec in _codecs():
+        yield replace(codec, settings=[*codec.settings, *own], build=_gathered(codec, names))
+
+
+def _gathered(codec: Maker, names: list[str]) -> Callable[..., reducers.Reducer]:
+    def build(**settings: Any) -> reducers.Reducer:
+        own = {name: settings.pop(name) for name in names if name in settings}
+        return compressed(codec.build(**settings), **own)
+
+    return build
 
 
 def _average_by(function: Callable[..., Any]) -> Callable[..., reducers.Reducer]:

@@ -108,7 +108,7 @@ def arguments(options: argparse.Namespace, program: Program, task: Task) -> Argu
         value: Any
         if name in asked and name in choices():
             texts = asked[name] if name in COMBINED else [asked[name]]
-            made, told = zip(*(_choice(setting, text) for text in texts), strict=True)
+            made, told = zip(*(_choice(setting, text, task) for text in texts), strict=True)
             kwargs[name] = made[0] if len(made) == 1 else COMBINED[name](*made)
             value = told[0] if len(told) == 1 else list(told)
         elif name in asked:
@@ -123,11 +123,12 @@ def arguments(options: argparse.Namespace, program: Program, task: Task) -> Argu
     return Arguments(tuple(args), kwargs, about, given, total)
 
 
-def _choice(setting: Setting, text: str) -> tuple[Any, Any]:
+def _choice(setting: Setting, text: str, task: Task) -> tuple[Any, Any]:
     """What is asked for by name, or a plain value where that will do; and how it is written."""
     known = choices()[setting.name]
     if setting.reader is None or text[:1].isalpha():
-        return call(text, known, setting.name), complete(text, known)
+        supplied = {"shapes": getattr(task.train, "shapes", ())}
+        return call(text, known, setting.name, supplied), complete(text, known, SUPPLIED)
     try:
         value = setting.reader.read(text)
     except ValueError as error:

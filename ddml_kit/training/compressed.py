@@ -53,16 +53,19 @@ def compressed(codec: Codec, *, feedback: bool = False) -> Reducer:
     return reducer
 
 
-def shared_entries(k: int | float, *, feedback: bool = False) -> Reducer:
+def shared_entries(k: int | float, *, feedback: bool = False, unbiased: bool = False) -> Reducer:
     """The mean in k random entries, the same on all ranks at each step; 0 elsewhere.
 
-    k: how many, or which fraction. feedback: add what is left out to the next gradient. Without,
-    entries are multiplied by d / k, so that the mean is right on average. Only their values travel,
-    of the gradient's own type: each rank draws the indices from one seed, rank 0's. Raises
-    ValueError for a k that means no entry; a call raises ValueError for one that means more than d,
-    and FloatingPointError on every rank if one rank's gradient is not finite.
+    k: how many, or which fraction. feedback: add what is left out to the next gradient. unbiased:
+    entries count d / k times, so that the mean is right on average. Only values travel, of the
+    gradient's own type: each rank draws the indices from one seed, rank 0's. Raises ValueError for
+    a k that means no entry, or for both feedback and unbiased, with which the memory would grow; a
+    call raises ValueError for a k that means more than d, and FloatingPointError on every rank if
+    one rank's gradient is not finite.
     """
     check_k(k)
+    if feedback and unbiased:
+        raise ValueError("feedback needs entries as they are, got unbiased=True as well")
 
     def reducer(comm: Comm) -> Reduce:
         rng = common_stream(comm, "entries")
@@ -80,7 +83,7 @@ def shared_entries(k: int | float, *, feedback: bool = False) -> Reducer:
             if feedback:
                 memory = x.copy()
                 memory[kept] = 0
-            else:
+            if unbiased:
                 values *= d / len(kept)
             mean = np.zeros_like(gradient)
             mean[kept] = values

@@ -30,6 +30,14 @@ NEEDED = {  # settings that a thing can't do without
     "warm_up": "10,0.1",
     "pareto": "1.5",
     "transient": "1,0,1,3",
+    "power_sgd": "1",
+    "shared_entries": "0.5,feedback=yes",
+    "atomo": "2",
+    "mantissa": "4",
+    "qsgd": "4",
+    "random_k": "0.5",
+    "threshold": "0.01",
+    "top_k": "1,feedback=yes",
 }
 SLOW = {**NEEDED, "constant": "1:3.0"}
 
@@ -127,6 +135,18 @@ def test_schedules_multiply_and_a_batch_size_may_be_a_number_or_a_name() -> None
         parsed("data_parallel", "--batch-size=1.5")
     with pytest.raises(ValueError, match="there is no batch_size 'large'; there are growing"):
         parsed("data_parallel", "--batch-size=large")
+
+
+def test_every_codec_is_a_reducer_and_every_reducer_of_training_has_a_name() -> None:
+    codecs = set(choices()["codec"])
+    assert {"atomo", "one_bit", "qsgd", "sign", "sketch", "tern_grad", "top_k"} <= codecs
+    assert codecs | {"mean", "ring", "power_sgd", "shared_entries"} <= set(choices()["reducer"])
+    *_, asked = parsed("data_parallel", "--reducer", "top-k:0.5,feedback=yes")
+    assert asked.about["reducer"] == "top_k:k=0.5,feedback=yes"
+    *_, asked = parsed("data_parallel", "--reducer", "power_sgd:2,warm_start=no")
+    assert asked.about["reducer"] == "power_sgd:rank=2,feedback=yes,warm_start=no"
+    *_, asked = parsed("data_parallel", "--reducer", "qsgd:4")
+    assert asked.about["reducer"] == "qsgd:levels=4,bucket=none,feedback=no"
 
 
 def test_every_policy_of_waiting_can_be_asked_for() -> None:

@@ -27,7 +27,7 @@ REDUCERS = {
     "top_k, feedback": compressed(TopK(0.05), feedback=True),
     "atomo": compressed(ATOMO(SHAPES, 2.0)),
     "sketch": compressed(Sketch(16, 4)),
-    "shared": shared_entries(0.1),
+    "shared": shared_entries(0.1, unbiased=True),
     "shared, feedback": shared_entries(0.1, feedback=True),
 }
 
@@ -163,6 +163,7 @@ def test_feedback_sends_later_what_a_payload_loses():
         (compressed(TopK(4), feedback=True), True),
         (compressed(TopK(4)), False),
         (shared_entries(8, feedback=True), True),
+        (shared_entries(8), False),
     ):
         results = Simulated(3).run(reduced, gradients, reducer).results[0]
         left = np.linalg.norm(np.sum(results, axis=0) - total) / np.linalg.norm(total)
@@ -175,7 +176,7 @@ def test_feedback_sends_later_what_a_payload_loses():
 def test_shared_entries_are_summed_and_only_they_travel():
     ranks, d, k = 4, 1000, 50
     gradients = np.random.default_rng(0).standard_normal((3, ranks, d)).astype(np.float32)
-    run = Simulated(ranks).run(reduced, gradients, shared_entries(k))
+    run = Simulated(ranks).run(reduced, gradients, shared_entries(k, unbiased=True))
     assert len(run.trace.of(ALL_GATHER)) == 0
     assert run.trace.of(ALL_REDUCE)["bytes"].sum() == 3 * 2 * (ranks - 1) * 4 * k
     chosen = []
@@ -191,7 +192,9 @@ def test_shared_entries_are_summed_and_only_they_travel():
 
 def test_shared_entries_are_right_on_average():
     gradients = np.repeat(np.random.default_rng(0).standard_normal((1, 2, 20)), 4000, axis=0)
-    mean = np.mean(Simulated(2).run(reduced, gradients, shared_entries(5)).results[0], axis=0)
+    mean = np.mean(
+        Simulated(2).run(reduced, gradients, shared_entries(5, unbiased=True)).results[0], axis=0
+    )
     np.testing.assert_allclose(mean, gradients[0].mean(axis=0), atol=0.1)
 
 
@@ -235,5 +238,7 @@ def test_what_a_codec_refuses_is_refused_on_every_rank():
 def test_a_bad_k_gets_a_sentence():
     with pytest.raises(ValueError, match="k as a count is at least 1, got k=0"):
         shared_entries(0)
+    with pytest.raises(ValueError, match="feedback needs entries as they are"):
+        shared_entries(3, feedback=True, unbiased=True)
     with pytest.raises(RankFailed, match="k must be at most the length of the vector, got k=9"):
         Simulated(1).run(reduced, np.zeros((1, 1, 3)), shared_entries(9))
