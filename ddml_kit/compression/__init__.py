@@ -9,6 +9,7 @@ from ddml_kit.compression.one_bit import OneBit
 from ddml_kit.compression.payload import Payload
 from ddml_kit.compression.qsgd import QSGD
 from ddml_kit.compression.random_k import RandomK
+from ddml_kit.compression.shrunk import Shrunk
 from ddml_kit.compression.sign import Sign
 from ddml_kit.compression.sketch import Sketch
 from ddml_kit.compression.terngrad import TernGrad
@@ -24,6 +25,7 @@ __all__ = [
     "OneBit",
     "Payload",
     "RandomK",
+    "Shrunk",
     "Sign",
     "Sketch",
     "TernGrad",
