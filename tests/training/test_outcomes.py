@@ -1,0 +1,71 @@
+"""Rules against attacks: every cell of the table comes out as it says, those that break, too."""
+
+import numpy as np
+import pytest
+
+from ddml_kit.aggregation import smallest_n
+from ddml_kit.attacks import most_deviations
+from ddml_kit.training.outcomes import (
+    ATTACKS,
+    BREAKS,
+    HOLDS,
+    MAJORITY,
+    RULES,
+    WORKERS,
+    Cell,
+    remaining,
+    table,
+)
+
+CELLS = table()
+
+
+def cell(rule: str, attack: str) -> Cell:
+    [found] = [c for c in CELLS if (c.rule, c.attack) == (rule, attack)]
+    return found
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_holds_and_breaks_where_the_table_says_so(rule):
+    own = [c for c in CELLS if c.rule == rule]
+    assert {c.holds for c in own} == {True, False}
+    for c in own:
+        left = remaining(c)
+        assert left <= HOLDS if c.holds else left >= BREAKS, f"{c} has {left:.2f} left"
+
+
+def test_the_table_has_every_rule_and_attack_once_with_a_source():
+    assert [(c.rule, c.attack) for c in CELLS] == [(r, a) for r in RULES for a in ATTACKS]
+    assert all(c.source in set("BYEPSLXK=") for c in CELLS)
+    assert {c.outcome for c in CELLS} == {"holds", "breaks"}
+
+
+def test_but_for_the_last_column_all_is_within_the_bounds_that_are_proved():
+    for c in CELLS:
+        least = smallest_n(c.rule, c.f)
+        if c.attack == "majority":
+            assert c.attackers == MAJORITY > WORKERS / 2
+        elif least is not None and c.rule != "centred_clipping":  # whose proof is of a tenth
+            assert c.attackers <= c.f
+            assert least <= WORKERS
+
+
+def test_a_little_is_enough_hurts_the_robust_more_than_the_mean():
+    left = {rule: remaining(cell(rule, "little_is_enough")) for rule in ("mean", "median", "krum")}
+    assert left["mean"] < left["median"] / 3
+    assert left["mean"] < left["krum"] / 3
+    # Krum takes the lie itself, so that it is pulled n/a times as far, and its loss is the square.
+    assert left["krum"] / left["mean"] == pytest.approx((11 / 4) ** 2, rel=0.2)
+    assert most_deviations(11, 4) == pytest.approx(0.566, abs=1e-3)
+
+
+def test_zeros_of_crashed_workers_stop_krum_where_it_stands():
+    assert remaining(cell("krum", "zero")) == 1.0
+    assert remaining(cell("mean", "zero")) < 0.05
+
+
+def test_the_outcome_does_not_hang_on_the_seed():
+    for rule, attack in (("mean", "little_is_enough"), ("krum", "inner_product")):
+        c = cell(rule, attack)
+        left = np.array([remaining(c, seed=seed) for seed in (1, 2)])
+        assert (left <= HOLDS).all() if c.holds else (left >= BREAKS).all()
