@@ -49,7 +49,8 @@ def backdoor(target: int = 0, share: float = 0.5, trigger: Trigger | None = None
     """A poison: a share of the samples, drawn from rng, gets the trigger and the target's label.
 
     target: the class. share: of a batch, from 0 to 1. trigger: what stamps samples; None for
-    `corner()`. Raises ValueError for a share that is none, or target < 0.
+    `corner()`. Raises ValueError for a share that is none, or target < 0, and later TypeError for
+    samples that are no array.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"backdoor needs a share from 0 to 1, got {share}")
@@ -58,6 +59,8 @@ def backdoor(target: int = 0, share: float = 0.5, trigger: Trigger | None = None
     stamp = corner() if trigger is None else trigger
 
     def poison(batch: Any, rng: np.random.Generator) -> Any:
+        if not isinstance(batch.x, np.ndarray):
+            raise TypeError(f"backdoor stamps images in an array, got {type(batch.x).__name__}")
         chosen = rng.random(len(batch.y)) < share
         x, y = np.array(batch.x), np.array(batch.y)
         x[chosen] = stamp(x[chosen])
