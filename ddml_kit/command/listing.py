@@ -38,7 +38,7 @@ def _lines() -> Iterator[str]:
 
 def _words(one: Maker) -> str:
     """What it is, and what its settings are, where the docstring says so."""
-    told = [f"{s.name}: {s.words}" for s in one.settings if s.words and s.name not in SUPPLIED]
+    told = [f"{s.name}: {s.words}" for s in one.settings if s.words and s.reader]
     return " ".join([one.words, *(f"{text}." for text in told)])
 
 

@@ -209,7 +209,7 @@ def _codecs() -> Iterator[Maker]:
         codec = getattr(compression, name)
         encodes = inspect.isclass(codec) and hasattr(codec, "encode") and hasattr(codec, "decode")
         if encodes and codec is not compression.Codec and _typed(codec):
-            yield maker(codec)
+            yield replace(maker(codec), words=first_sentence(inspect.getmodule(codec)))
 
 
 def _splits() -> Iterator[Maker]:

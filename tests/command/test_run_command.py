@@ -217,6 +217,12 @@ def test_options_reach_the_cluster(ddml, tmp_path) -> None:
         ),
         ("run data_parallel --simulated 2 --reducer rings", "did you mean ring? there are mean,"),
         ("run data_parallel --simulated 2 --reducer hierarchical:3", "got 3"),
+        (
+            "run data_parallel --simulated 2 --reducer top_k:0",
+            "k as a count is at least 1, got k=0",
+        ),
+        ("run data_parallel --simulated 2 --reducer power_sgd:0", "rank must be 1 or more, got 0"),
+        ("run data_parallel --simulated 2 --reducer qsgd", "qsgd needs levels: qsgd:levels,"),
         ("run parameter_server --simulated 1", "there must be a worker beside the servers, got 1"),
         ("run parameter_server --simulated 3 --waiting ssp", "ssp needs staleness: ssp:staleness"),
         ("run parameter_server --simulated 3 --waiting ssp:-1", "SSP needs staleness >= 0, got -1"),
