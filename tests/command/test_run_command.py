@@ -182,7 +182,7 @@ def test_options_reach_the_cluster(ddml, tmp_path) -> None:
     [
         ("", "ddml-kit: which command? there are run, list"),
         ("grade", "ddml-kit: there is no command 'grade'; there are run, list"),
-        ("run", "ddml-kit run: which program? there are averaged, data_parallel,"),
+        ("run", "ddml-kit run: which program? there are averaged, "),
         ("run data", "ddml-kit run: there is no program 'data'; there are"),
         ("run hogwilt", "there is no program 'hogwilt'; did you mean hogwild? there are"),
         ("run hogwild", "where? give --simulated N, --processes N, --torchrun N, or start it with"),
