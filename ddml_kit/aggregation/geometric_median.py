@@ -12,8 +12,8 @@ from it to the others add up to no more than its number (H. W. Kuhn, Mathematica
 1973, theorem 1).
 
 How close it is: with r the length of the mean of the n unit vectors from z to the gradients, which
-is 0 at the median, the sum of distances at z is at most 1 / (1 - 2 r) of the least (by duality: see
-`residual`). All is computed relative to a gradient in their midst, and a liar however far away
+is 0 at the median, the sum of distances at z is at most (1 + r) / (1 - r) of the least, by duality:
+see `residual`. All is computed relative to a gradient in their midst, and a liar however far away
 counts for a direction alone, so neither costs accuracy.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ddml_kit.aggregation import bounds
-from ddml_kit.aggregation.distances import central, gram
+from ddml_kit.aggregation.distances import gram
 from ddml_kit.aggregation.gradients import Gradients, examined
 
 STEPS = 200  # at most; ten or so are usual
@@ -40,8 +40,8 @@ def geometric_median(gradients: Any, f: int = 0, *, tolerance: float = 1e-6) -> 
     out. An even number of gradients on a line has many medians; it is one of them.
     tolerance: from 1e-9 to below 1/2; the step that Newton would still take is no longer than that
     many harmonic means of the distances, and the residual is no greater: the sum of distances is
-    proved to be within 2 tolerance of the least, relatively. Rounding to the gradients' dtype comes
-    on top.
+    proved to be at most (1 + tolerance) / (1 - tolerance) of the least. Rounding to the gradients'
+    dtype comes on top.
     Raises what `examined` raises, ValueError where tolerance is out of its range or more than f
     gradients are not finite, and ArithmeticError where the tolerance is not reached.
     """
@@ -62,7 +62,7 @@ def shape_of(given: Gradients) -> np.ndarray:
 
     From inner products, each gradient scaled to length 1, so that short ones are as exact as long.
     """
-    products = gram(given.rows, given.rows[central(given.rows)], precise=True)
+    products = gram(given.rows)
     if not np.isfinite(products).all():
         return np.array([[np.nan]])
     lengths = np.sqrt(np.diag(products))
@@ -85,7 +85,7 @@ def median_weights(points: np.ndarray, tolerance: float) -> np.ndarray:
         step, unit = newton_step(points, z)
         distances = np.linalg.norm(points - z, axis=1)
         near = n / (1 / distances).sum()
-        r = float(np.linalg.norm(unit.mean(axis=0)))
+        r = residual(unit)
         if r <= EXACT or (r <= tolerance and np.linalg.norm(step) <= 1e-3 * tolerance * near):
             break
         candidates = [weiszfeld(points, z), shortened(points, z, step, unit)]
@@ -147,13 +147,11 @@ def gain(points: np.ndarray, z: np.ndarray, to: np.ndarray, distances: np.ndarra
     return float((((2 * points - z - to) @ (to - z)) / (distances + after)).sum())
 
 
-def residual(points: np.ndarray, z: np.ndarray) -> float:
-    """The length of the mean of the unit vectors from z to the points.
+def residual(unit: np.ndarray) -> float:
+    """The length r of the mean of the unit vectors from z to the points, which are (n, r).
 
     With g that mean, the vectors (unit_i - g) / (1 + |g|) are no longer than 1 and add up to 0. For
-    any y, then, sum |x_i - y| >= sum of their products with x_i - y = the same with x_i - z in the
-    place of x_i - y >= (1 - |g|) / (1 + |g|) sum |x_i - z|. (1 - r) / (1 + r) >= 1 - 2 r.
+    any y, then, sum |x_i - y| is at least the sum of their products with x_i - y, which is that of
+    their products with x_i - z, and so at least (1 - r) / (1 + r) sum |x_i - z|.
     """
-    differences = points - z
-    unit = differences / np.linalg.norm(differences, axis=1)[:, None]
     return float(np.linalg.norm(unit.mean(axis=0)))

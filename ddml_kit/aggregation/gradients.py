@@ -4,7 +4,7 @@ A gradient with a value that is not finite (NaN, or an infinity) is a lie found 
 and the rule goes on with n - 1 gradients of which f - 1 lie. So it is never spread, and is not
 counted twice: for Krum it is the same as being infinitely far from all (as many nearest are summed,
 n - f - 2). More than f of them are more liars than the rule was told of. Where squares are needed,
-a float64 beyond 1e150 counts as an infinity.
+a float64 beyond 1e140 counts as an infinity.
 """
 
 from __future__ import annotations

@@ -21,8 +21,6 @@ from ddml_kit.aggregation import bounds
 from ddml_kit.aggregation.distances import Distances, among
 from ddml_kit.aggregation.gradients import examined
 
-FEW = 3  # so many are compared exactly at once; before more are, all distances are made closer
-
 
 def in_the_paper(n: int, f: int) -> int:
     """How many nearest neighbours count: n - f - 2."""
@@ -98,9 +96,6 @@ def closest(
     candidates: numbers of gradients. Asks the distances for more exactness where it must.
     """
     doubtful = undecided(distances, candidates, count, m, squared)[1]
-    if len(doubtful) > FEW:
-        distances.look_again(int(candidates[np.argmin(scores(distances.high, candidates, count))]))
-        doubtful = undecided(distances, candidates, count, m, squared)[1]
     for i in candidates[doubtful]:
         distances.know(int(i))
     sure, doubtful = undecided(distances, candidates, count, m, squared)

@@ -37,8 +37,9 @@ def middle(rows, network, first, last, out):
         for i in range(first, last):
             for c in range(WIDTH):
                 total[c] += block[i, c]
+        there = out[start : start + width]
         for c in range(width):
-            out[start + c] = total[c] / (last - first)
+            there[c] = total[c] / (last - first)
     return finite
 
 
@@ -75,11 +76,12 @@ def load(rows, start, width, block):
     """Copy `width` columns from `start` on into the block; whether all are finite."""
     wrong = 0
     for i in range(len(rows)):
-        for c in range(width):
-            x = rows[i, start + c]
-            block[i, c] = x
+        row, copy = rows[i, start : start + width], block[i]
+        for c in range(len(row)):
+            x = row[c]
+            copy[c] = x
             wrong += x - x != 0
-        block[i, width:] = 0
+        copy[width:] = 0
     return wrong == 0
 
 

@@ -2,7 +2,7 @@
 
 `fastmath` is restricted to sums in another order and to fused operations, so that many columns are
 summed at once; the order depends on the number of columns alone. The interpreter's lock is released
-meanwhile.
+meanwhile. Slices are taken so that no index needs to be tested for counting from the end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ compiled = numba.njit(
 exactly = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 WIDTH = 1024  # columns of a block
-LARGEST = 1e150  # whose square is still far from the largest float64
+LARGEST = 1e140  # so many squares of it can be summed in float64
 
 
 @compiled
@@ -29,10 +29,12 @@ def squared_from(rows, point, out):
     out[:] = 0
     for start in range(0, d, WIDTH):
         end = min(start + WIDTH, d)
+        there = point[start:end]
         for i in range(len(rows)):
+            here = rows[i, start:end]
             total = 0.0
-            for c in range(start, end):
-                difference = np.float64(rows[i, c]) - np.float64(point[c])
+            for c in range(len(there)):
+                difference = np.float64(here[c]) - np.float64(there[c])
                 total += difference * difference
             out[i] += total
 
@@ -47,10 +49,12 @@ def weighted(rows, weights, out):
         total[:] = 0
         for i in range(n):
             weight = weights[i]
-            for c in range(width):
-                total[c] += weight * rows[i, start + c]
-        for c in range(width):
-            out[start + c] = total[c]
+            row = rows[i, start : start + width]
+            for c in range(len(row)):
+                total[c] += weight * row[c]
+        there = out[start : start + width]
+        for c in range(len(there)):
+            there[c] = total[c]
 
 
 @exactly
