@@ -6,10 +6,12 @@ from ddml_kit.notebook.play.lab02 import ways_to_write
 from ddml_kit.notebook.play.lab03 import how_long_to_wait
 from ddml_kit.notebook.play.lab04 import which_way_round
 from ddml_kit.notebook.play.lab05 import how_large_a_batch
+from ddml_kit.notebook.play.lab07 import nobody_in_the_middle
 
 __all__ = [
     "how_large_a_batch",
     "how_long_to_wait",
+    "nobody_in_the_middle",
     "up_or_out",
     "ways_to_write",
     "which_way_and_how_far",
