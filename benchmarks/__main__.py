@@ -10,6 +10,7 @@ HELPERS = {
     "__init__",
     "__main__",
     "common",
+    "compression_peers",
     "hosts",
     "leftovers",
     "message_peers",

@@ -41,7 +41,8 @@ class Sign:
         """Plus or minus the scale, (d,) float32. Raises ValueError as `Codec.decode` does."""
         head = SCALE.itemsize if self.scaled else 0
         expect(payload, head + (payload.length + 7) // 8, "Sign")
-        scale = np.frombuffer(payload.data, SCALE, 1)[0] if self.scaled else np.float32(1)
-        x = np.empty(payload.length, np.float32)
-        packing.unpack_signs(np.frombuffer(payload.data, np.uint8, offset=head), scale, x)
-        return x
+        scale = payload.data[:head] or np.array(1, SCALE).tobytes()
+        words = np.empty(payload.length, np.uint32)
+        bits = np.frombuffer(payload.data, np.uint8, offset=head)
+        packing.unpack_signs(bits, np.frombuffer(scale, np.dtype("<u4"))[0], words)
+        return words.view(np.float32)

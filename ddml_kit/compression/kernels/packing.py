@@ -11,6 +11,7 @@ import numpy as np
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 ONE, EIGHT, BYTE = np.uint64(1), np.uint64(8), np.uint64(255)
+BLOCK = 8192  # entries that stay in the cache
 
 
 @compiled
@@ -75,39 +76,41 @@ def unpack(packed, offset, bits, numbers):
 def pack_signs(x, packed):
     """The sum of |x| in float64; bit i % 8 of packed[i // 8] says whether x[i] < 0.
 
-    x: (d,) float32. packed: (ceil(d / 8),) uint8.
+    x: (d,) float32. packed: (ceil(d / 8),) uint8. By blocks, so that x is read from memory once.
     """
     total = 0.0
-    for i in range(len(x)):
-        total += np.float64(abs(x[i]))
-    whole = len(x) // 8
-    for j in range(whole):
-        byte = np.uint8(0)
-        for i in range(8):
-            byte |= np.uint8(x[np.uint64(8 * j + i)] < 0) << np.uint8(i)
-        packed[j] = byte
-    if whole < len(packed):
-        byte = np.uint8(0)
-        for i in range(8 * whole, len(x)):
-            byte |= np.uint8(x[i] < 0) << np.uint8(i % 8)
-        packed[whole] = byte
+    for first in range(0, len(x), BLOCK):
+        part, out = x[first : first + BLOCK], packed[first // 8 :]
+        for i in range(len(part)):
+            total += np.float64(abs(part[i]))
+        whole = len(part) // 8
+        for j in range(whole):
+            byte = np.uint8(0)
+            for i in range(8):
+                byte |= np.uint8(part[np.uint64(8 * j + i)] < 0) << np.uint8(i)
+            out[j] = byte
+        if 8 * whole < len(part):
+            byte = np.uint8(0)
+            for i in range(8 * whole, len(part)):
+                byte |= np.uint8(part[i] < 0) << np.uint8(i % 8)
+            out[whole] = byte
     return total
 
 
 @compiled
-def unpack_signs(packed, scale, x):
-    """Write scale or -scale into x, (d,) float32, as the bits say."""
-    rows = np.empty((256, 8), np.float32)
-    for byte in range(256):
-        for i in range(8):
-            rows[byte, i] = -scale if byte >> i & 1 else scale
-    whole = len(x) // 8
+def unpack_signs(packed, scale, words):
+    """Write scale, or where a bit says so -scale, into words; both are the words of float32.
+
+    words: (d,) uint32. The bit becomes the highest of the word, which is a float32's sign.
+    """
+    scale = np.uint32(scale)
+    whole = len(words) // 8
     for j in range(whole):
-        row = rows[packed[j]]
+        byte = np.uint32(packed[j])
         for i in range(8):
-            x[np.uint64(8 * j + i)] = row[i]
-    for i in range(8 * whole, len(x)):
-        x[i] = rows[packed[whole], i % 8]
+            words[np.uint64(8 * j + i)] = scale | (byte >> np.uint32(i)) << np.uint32(31)
+    for i in range(8 * whole, len(words)):
+        words[i] = scale | np.uint32(packed[whole]) >> np.uint32(i % 8) << np.uint32(31)
 
 
 @compiled
