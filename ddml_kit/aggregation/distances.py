@@ -37,12 +37,12 @@ class Distances:
         self.known = np.zeros(len(rows), bool)  # of whom all distances are from differences
         inner = gram(rows)
         own = np.diag(inner)
-        both = own[:, None] + own
         with np.errstate(over="ignore", invalid="ignore"):
+            both = own[:, None] + own
             squared = both - 2 * inner
             error = 2 * unit(rows.shape[1]) * both
-        self.low = np.maximum(squared - error, 0)
-        self.high = np.maximum(squared, 0) + error
+            self.low = np.maximum(squared - error, 0)
+            self.high = np.maximum(squared, 0) + error
         np.fill_diagonal(self.low, 0)
         np.fill_diagonal(self.high, np.where(np.isfinite(own), 0, np.nan))
 

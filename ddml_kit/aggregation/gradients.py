@@ -65,7 +65,7 @@ def examined(gradients: Any, f: int, bound: Bound) -> Gradients:
     Raises TypeError where they are no floating-point numbers, and ValueError where their lengths
     differ, where there are none or d = 0, where f is negative, and where n is too small for f.
     """
-    if isinstance(gradients, Sequence):
+    if isinstance(gradients, list | tuple):
         gradients = stacked(gradients)
     if isinstance(gradients, torch.Tensor):
         values, back = of_tensor(gradients)
