@@ -22,7 +22,7 @@ def nbytes(number: int, bits: int) -> int:
 def pack(numbers: np.ndarray, bits: int) -> bytes:
     """The numbers, (k,), each 0 or more and below 2^bits, in nbytes(k, bits) bytes; bits <= 32."""
     if bits in WHOLE:
-        return numbers.astype(WHOLE[bits]).tobytes()
+        return numbers.astype(WHOLE[bits], copy=False).tobytes()
     packed = np.empty(nbytes(len(numbers), bits), np.uint8)
     packing.pack(np.ascontiguousarray(numbers, np.uint32), 0, bits, packed)
     return packed.tobytes()

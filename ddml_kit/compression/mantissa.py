@@ -32,7 +32,9 @@ class Mantissa:
     def encode(self, x: np.ndarray, rng: np.random.Generator | None = None) -> Payload:
         """The entries of x, (d,), cut off. Raises what `Codec.encode` raises."""
         values = finite_vector(x)
-        words = values.view(np.uint32) >> np.uint32(ALL - self.bits)
+        words = np.empty(len(values), np.uint16 if self.bits <= 7 else np.uint32)
+        cut = np.uint32(ALL - self.bits)
+        np.right_shift(values.view(np.uint32), cut, out=words, casting="unsafe")
         return Payload(packed.pack(words, 9 + self.bits), len(values))
 
     def decode(self, payload: Payload) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
-ONE, EIGHT, BYTE = np.uint64(1), np.uint64(8), np.uint64(255)
+ONE, TWO, EIGHT, BYTE = np.uint64(1), np.uint64(2), np.uint64(8), np.uint64(255)
 BLOCK = 8192  # entries that stay in the cache
 
 
@@ -21,7 +21,13 @@ def pack(numbers, offset, bits, packed):
     All of them are 0 or more and below 2^bits; bits <= 32.
     """
     start, end = np.uint64(0), np.uint64(0)
-    if bits <= 8:  # eight numbers are a word, and just so many bytes
+    if bits == 4:  # the shifts being known, many bytes are made at a time
+        for _ in range(len(numbers) // 2):
+            low, high = numbers[start] + offset, numbers[start + ONE] + offset
+            packed[end] = np.uint8((low | high << 4) & 255)
+            start += TWO
+            end += ONE
+    elif bits <= 8:  # eight numbers are a word, and just so many bytes
         for _ in range(len(numbers) // 8):
             word = np.uint64(0)
             for i in range(8):
@@ -50,7 +56,14 @@ def unpack(packed, offset, bits, numbers):
     """Read the numbers, (k,), that `pack` wrote."""
     mask = (ONE << np.uint64(bits)) - ONE
     start, end = np.uint64(0), np.uint64(0)
-    if 0 < bits <= 8:
+    if bits == 4:
+        for _ in range(len(numbers) // 2):
+            byte = packed[start]
+            numbers[end] = np.int64(byte & 15) - offset
+            numbers[end + ONE] = np.int64(byte >> 4) - offset
+            start += ONE
+            end += TWO
+    elif 0 < bits <= 8:
         for _ in range((len(packed) - 8) // bits if len(packed) > 8 else 0):
             word = np.uint64(0)
             for i in range(8):  # more than belongs to them, which is one load all the same
