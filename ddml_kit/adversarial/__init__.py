@@ -1,4 +1,8 @@
-"""What fools a trained model: images that are moved a little, and look the same to us."""
+"""What fools a trained model: images that are moved a little, and look the same to us.
+
+Attacks take a module and arrays or tensors. They leave the number of threads as it is; a small model
+is attacked faster in one (`problems.torch_threads.one_thread`), above all beside busy workers.
+"""
 
 from ddml_kit.adversarial.curves import held, robust_accuracy
 from ddml_kit.adversarial.goal import accuracy, cross_entropy, margin, verdicts

@@ -39,7 +39,8 @@ class Ball:
         low, high = self.bounds
         if self.norm.within is linf.within:
             # two boxes: one after the other is the nearest of both, and quicker
-            return torch.clamp(self.x + torch.clamp(at - self.x, -self.eps, self.eps), low, high)
+            moved = (at - self.x).clamp_(-self.eps, self.eps)
+            return moved.add_(self.x).clamp_(low, high)
         x = self.x.flatten(1)
         moved = self.norm.within(at.flatten(1) - x, self.eps, low - x, high - x)
         return torch.clamp(x + moved, low, high).view_as(self.x)

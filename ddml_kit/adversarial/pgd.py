@@ -156,7 +156,7 @@ def _path(
     """The images before the first step and after each."""
     yield at
     for _ in range(steps):
-        at = ball.nearest(at + step * ball.steepest(goal.slope(at, y), at))
+        at = ball.nearest(at.add(ball.steepest(goal.slope(at, y), at), alpha=step))
         yield at
 
 
@@ -182,7 +182,7 @@ def _until_fooled(
             left, at, y, ball = left[rest], at[rest], y[rest], ball.rows(rest)
         if not len(left):
             return found
-        at = ball.nearest(at + step * ball.steepest(gradient, at))
+        at = ball.nearest(at.add(ball.steepest(gradient, at), alpha=step))
     found[left] = at
     return found
 
