@@ -13,6 +13,7 @@ from ddml_kit.notebook.check import (
     lab04,
     lab04_choice,
     lab05,
+    lab10,
 )
 from ddml_kit.notebook.check.exercise import Exercise, Verdict
 from ddml_kit.notebook.check.judge import judge
@@ -51,6 +52,9 @@ fastest_way = Check(lab04_choice.FASTEST_WAY)
 scaled_rate = Check(lab05.SCALED_RATE)
 speed_up = Check(lab05.SPEED_UP)
 growing_batch = Check(lab05.GROWING_BATCH)
+l2_projection = Check(lab10.L2_PROJECTION)
+projected_descent = Check(lab10.PROJECTED_DESCENT)
+worst_image = Check(lab10.WORST_IMAGE)
 
 __all__ = [
     "Check",
@@ -61,9 +65,11 @@ __all__ = [
     "fastest_way",
     "growing_batch",
     "halving",
+    "l2_projection",
     "latency_and_bandwidth",
     "lbfgs_direction",
     "one_pass",
+    "projected_descent",
     "push_with_momentum",
     "round_a_ring",
     "scaled_rate",
@@ -72,4 +78,5 @@ __all__ = [
     "ssp_condition",
     "staleness",
     "total",
+    "worst_image",
 ]
