@@ -1,7 +1,7 @@
 """What fools a trained model: images that are moved a little, and look the same to us.
 
-Attacks take a module and arrays or tensors. They leave the number of threads as it is; a small model
-is attacked faster in one (`problems.torch_threads.one_thread`), above all beside busy workers.
+Attacks take a module and arrays or tensors. The number of threads stays as it is; a small model is
+attacked faster in one (`problems.torch_threads.one_thread`), above all beside busy workers.
 """
 
 from ddml_kit.adversarial.curves import held, robust_accuracy
