@@ -7,7 +7,7 @@ import inspect
 import numpy as np
 import pytest
 
-from ddml_kit.cluster import Simulated
+from ddml_kit.cluster import RankFailed, Simulated
 from ddml_kit.command import settings
 from ddml_kit.command.calls import call
 from ddml_kit.command.options import Parser
@@ -38,7 +38,13 @@ NEEDED = {  # settings that a thing can't do without
     "random_k": "0.5",
     "threshold": "0.01",
     "top_k": "1,feedback=yes",
+    "torus": "1,3",
+    "dirichlet": "1,0",
+    "shuffled": "0",
+    "centred_clipping": "9",
+    "norm_clipping": "9",
 }
+UNFIT = ("social_network",)  # it has 32 nodes
 SLOW = {**NEEDED, "constant": "1:3.0"}
 
 
@@ -113,6 +119,9 @@ def test_an_optimiser_descends(text: str) -> None:
         *(("overflow", text, "switched") for text in askable("overflow")),
         *(("damping", text, "parameter_server") for text in askable("damping")),
         *(("waiting", text, "parameter_server") for text in askable("waiting")),
+        *(("rule", text, "server_less") for text in askable("rule")),
+        *(("attack", text, "robust_server") for text in askable("attack")),
+        *(("poison", text, "kardam") for text in askable("poison")),
     ],
 )
 def test_a_program_learns_with_each_of_its_choices(kind: str, text: str, name: str) -> None:
@@ -120,6 +129,22 @@ def test_a_program_learns_with_each_of_its_choices(kind: str, text: str, name: s
     assert value < worth(name, *counted(name, 0))[0]
     assert asked.about[kind].split(":")[0] == text.split(":")[0]
     assert asked.given == {kind: text}
+
+
+@pytest.mark.parametrize("text", askable("split"))
+def test_samples_can_be_shared_out_by_name(text: str) -> None:
+    program, _, asked = parsed("d_sgd", "--split", text, "--topology=star", "--steps=30")
+    task = call("sparse_logistic:200,100,5", tasks(), "problem")
+    run = Simulated(RANKS).run(program.function, task.train, *asked.args[1:], **asked.kwargs)
+    figure = next(iter(task.figures(asked.about).values()))
+    assert figure(model(run)) < figure(task.train.initial())
+    assert asked.about["split"].split(":")[0] == text.split(":")[0]
+    assert asked.about["topology"] == "star"
+
+
+def test_a_topology_of_another_size_is_refused() -> None:
+    with pytest.raises(RankFailed, match=r"\(n, n\) for n ranks, got \(32, 32\) for 3"):
+        worth("d_sgd", "--topology=social_network")
 
 
 def test_schedules_multiply_and_a_batch_size_may_be_a_number_or_a_name() -> None:
