@@ -68,3 +68,18 @@ def choco(X: np.ndarray, W: np.ndarray, *, Q: Compress, gamma: float) -> Iterato
     while True:
         yield state[0]
         state = choco_step(state, W, Q, gamma)
+
+
+def largest_gamma(error: Callable[[float], float], *, tolerance: float = 1 / 32) -> float:
+    """The largest step size up to 1 with which a gossip contracts, to a tolerance; 0 if none is.
+
+    error(gamma): what is left of the error after some steps with it, 1 for as much as at first. It
+    is found by halving, so an error that falls with some gamma must fall with each smaller one.
+    """
+    if error(1.0) < 1:
+        return 1.0
+    low, high = 0.0, 1.0
+    while high - low > tolerance:
+        middle = (low + high) / 2
+        low, high = (middle, high) if error(middle) < 1 else (low, middle)
+    return low

@@ -94,17 +94,33 @@ def choco_gossip(
     topologies.choco_gamma is safe, a larger one may be better. Raises what `gossip` raises.
     """
     x = own(comm, x, W, steps, gamma)
-    i, w = comm.rank, weights(W, comm.rank)
-    x_hat = {j: np.zeros_like(x) for j in w}
+    x_hat = {j: np.zeros_like(x) for j in weights(W, comm.rank)}
     comm.snapshot(x)
     for _ in range(steps):
-        payload = codec.encode(x - x_hat[i], comm.stream("codec"))
-        q = {i: payload, **exchange(comm, payload, W)}
-        for j in q:
-            x_hat[j] += codec.decode(q[j])
-        x = x + gamma * sum(w[j] * (x_hat[j] - x_hat[i]) for j in q)
+        x = choco_step(comm, x, x_hat, W, gamma, codec)
         comm.snapshot(x)
     return x
+
+
+def choco_step(
+    comm: Comm,
+    x: np.ndarray,
+    x_hat: dict[int, np.ndarray],
+    W: np.ndarray,
+    gamma: float,
+    codec: Codec,
+) -> np.ndarray:
+    """The rank's vector after a step, a new array, (d,).
+
+    x_hat: what is known of its own vector and of its neighbours', by rank; it is brought up to
+    date.
+    """
+    i, w = comm.rank, weights(W, comm.rank)
+    payload = codec.encode(x - x_hat[i], comm.stream("codec"))
+    q = {i: payload, **exchange(comm, payload, W)}
+    for j in q:
+        x_hat[j] += codec.decode(q[j])
+    return x + gamma * sum(w[j] * (x_hat[j] - x_hat[i]) for j in q)
 
 
 def choco_gossip_lean(

@@ -13,6 +13,8 @@ from ddml_kit.notebook.check import (
     lab04,
     lab04_choice,
     lab05,
+    lab07,
+    lab07_gamma,
     lab10,
 )
 from ddml_kit.notebook.check.exercise import Exercise, Verdict
@@ -52,6 +54,9 @@ fastest_way = Check(lab04_choice.FASTEST_WAY)
 scaled_rate = Check(lab05.SCALED_RATE)
 speed_up = Check(lab05.SPEED_UP)
 growing_batch = Check(lab05.GROWING_BATCH)
+metropolis_weights = Check(lab07.METROPOLIS_WEIGHTS)
+choco_step = Check(lab07.CHOCO_STEP)
+largest_gamma = Check(lab07_gamma.LARGEST_GAMMA)
 l2_projection = Check(lab10.L2_PROJECTION)
 projected_descent = Check(lab10.PROJECTED_DESCENT)
 worst_image = Check(lab10.WORST_IMAGE)
@@ -62,12 +67,15 @@ __all__ = [
     "Verdict",
     "adam_step",
     "backup_workers",
+    "choco_step",
     "fastest_way",
     "growing_batch",
     "halving",
     "l2_projection",
+    "largest_gamma",
     "latency_and_bandwidth",
     "lbfgs_direction",
+    "metropolis_weights",
     "one_pass",
     "projected_descent",
     "push_with_momentum",
