@@ -106,13 +106,16 @@ def test_a_norm_beyond_float32_is_refused() -> None:
         QSGD(3).encode(np.full(2, 3e38), np.random.default_rng(0))
 
 
-def test_streams_of_two_seeds_are_not_alike() -> None:
+def test_streams_of_two_seeds_or_two_buckets_are_not_alike() -> None:
     half, ratio = np.full(10_000, 0.5, np.float32), np.ones(1)
     drawn = np.empty((3, 10_000), np.int16)
     for seed, out in enumerate(drawn):
         rounding.levels(half, 10_000, ratio, np.uint64(2**63 + seed), out)
     assert abs(np.corrcoef(drawn) - np.eye(3)).max() < 0.05
     assert abs(np.corrcoef(drawn[0, 1:], drawn[0, :-1])[0, 1]) < 0.05
+    buckets = np.empty(10_000, np.int16)
+    rounding.levels(half, 1000, np.ones(10), np.uint64(3), buckets)
+    assert abs(np.corrcoef(buckets.reshape(10, 1000)) - np.eye(10)).max() < 0.15
 
 
 def test_settings_are_refused_in_a_sentence() -> None:
