@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ddml_kit.compression import elias
 from ddml_kit.compression.codec import Codec
 from ddml_kit.compression.payload import Payload
+from ddml_kit.compression.qsgd import QSGD
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class Shrunk:
     def decode(self, payload: Payload) -> np.ndarray:
         """The codec's vector over tau, (d,) float32. Raises what it raises."""
         return self.codec.decode(payload) / np.float32(self.tau)
+
+
+def bits(b: int, d: int) -> Shrunk:
+    """Each of d numbers in b bits, 2 or more, and 4 bytes for all: QSGD, shrunk."""
+    levels = 2 ** (b - 1) - 1
+    return Shrunk(QSGD(levels, elias.fixed), tau_of_qsgd(levels, d))
 
 
 def tau_of_qsgd(levels: int, d: int) -> float:

@@ -25,6 +25,7 @@ from ddml_kit.notebook.figures import (
 from ddml_kit.notebook.knobs import Choice, Slider, Toggle
 from ddml_kit.notebook.machine import Facts, machine
 from ddml_kit.notebook.panel import Kept, Panel
+from ddml_kit.notebook.panel.models import curve_of_all
 from ddml_kit.notebook.saved import show_run
 from ddml_kit.notebook.source import Source, source
 from ddml_kit.notebook.units import count_text, seconds_text, seconds_to
@@ -39,6 +40,7 @@ __all__ = [
     "Source",
     "Toggle",
     "count_text",
+    "curve_of_all",
     "curves",
     "dashboard",
     "histogram",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ddml_kit.compression import QSGD, Shrunk
-from ddml_kit.compression.shrunk import tau_of_qsgd
+from ddml_kit.compression.rows import rows
+from ddml_kit.compression.shrunk import bits, tau_of_qsgd
 
 
 @pytest.mark.parametrize("levels", [1, 7, 127])
@@ -31,3 +32,18 @@ def test_it_contracts_where_qsgd_alone_does_not(levels: int) -> None:
 def test_a_tau_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match=r"tau must be 1 or more and finite, got tau=0\.5"):
         Shrunk(QSGD(4), 0.5)
+
+
+@pytest.mark.parametrize("b", [2, 4, 8])
+def test_each_number_takes_so_many_bits(b: int) -> None:
+    x = np.random.default_rng(0).normal(size=64)
+    assert bits(b, 64).encode(x, np.random.default_rng(0)).nbytes == 8 * b + 4
+
+
+def test_a_matrix_is_encoded_row_by_row() -> None:
+    X = np.random.default_rng(0).normal(size=(3, 16))
+    codec = bits(4, 16)
+    one, other = (np.random.default_rng(1) for _ in range(2))
+    left = rows(codec, one)(X)
+    assert left.dtype == np.float64
+    np.testing.assert_array_equal(left, [codec.decode(codec.encode(x, other)) for x in X])

@@ -11,6 +11,7 @@ import pytest
 
 from ddml_kit.cluster.run import Curve
 from ddml_kit.compression import Sign
+from ddml_kit.compression.shrunk import bits
 from ddml_kit.notebook.play import nobody_in_the_middle
 from ddml_kit.notebook.play.lab07 import (
     CHOCO,
@@ -21,7 +22,6 @@ from ddml_kit.notebook.play.lab07 import (
     NAIVE,
     TOPOLOGIES,
     beginnings,
-    bits,
     left_by_a_step,
     places,
 )

@@ -11,7 +11,7 @@ import pytest
 
 from ddml_kit.cluster.simulated import Simulated
 from ddml_kit.notebook import Figure, Panel, Slider, dashboard
-from ddml_kit.notebook.panel.models import stacked
+from ddml_kit.notebook.panel.models import curve_of_all, stacked
 
 
 def descend(comm, rate: float, dim: int) -> None:
@@ -134,9 +134,12 @@ def test_everybody_s_models_are_one() -> None:
         picture=picture,
         everybody=True,
     )
-    panel.run()
+    run = panel.run()
     [kept] = panel.runs
     np.testing.assert_allclose(kept.curve.value, 6 * 0.5 ** np.arange(5))
+    again = curve_of_all(run, lambda X: float(X[:, 0].sum()))
+    for one, other in zip(again, kept.curve, strict=True):
+        np.testing.assert_allclose(one, other)
     assert kept.curve.seconds[-1] == pytest.approx(0.05)  # rank 0's
     np.testing.assert_allclose(seen[-1], 0.5**4 * np.array([[1], [2], [3]]))
     assert [models.shape for models in kept.models] == [(3, 1)] * 5

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ddml_kit.cluster.run import Run, Snapshot
+from ddml_kit.cluster.run import Curve, Run, Snapshot
 
 RANK = 0  # whose snapshots make the curve
 
@@ -33,3 +33,13 @@ def stacked(newest: Mapping[int, np.ndarray]) -> np.ndarray:
     first = next(iter(newest.values()))
     nothing = np.full_like(first, np.nan)
     return np.stack([newest.get(rank, nothing) for rank in range(max(newest) + 1)])
+
+
+def curve_of_all(run: Run, evaluate: Callable[[np.ndarray], float]) -> Curve:
+    """evaluate(X) of the models of all ranks, (size, dim), at the snapshots of rank 0."""
+    seen = looked_at(run, everybody=True)
+    return Curve(
+        np.array([s.step for s in seen], np.int64),
+        np.array([s.seconds for s in seen], np.float64),
+        np.array([evaluate(s.w) for s in seen], np.float64),
+    )

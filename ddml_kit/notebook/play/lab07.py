@@ -12,8 +12,8 @@ import numpy as np
 
 from ddml_kit.cluster import Network, Processes, Run, Running, Simulated
 from ddml_kit.cluster.run import Curve, human_bytes
-from ddml_kit.compression import QSGD, Codec, Shrunk, Sign, TopK, elias
-from ddml_kit.compression.shrunk import tau_of_qsgd
+from ddml_kit.compression import Codec, Sign, TopK
+from ddml_kit.compression.shrunk import bits
 from ddml_kit.notebook.dashboard import dashboard
 from ddml_kit.notebook.figures import Figure, network
 from ddml_kit.notebook.knobs import Choice, Slider, Toggle
@@ -77,13 +77,6 @@ TOPOLOGIES: Mapping[str, Callable[[int], nx.Graph]] = {
     "complete": complete,
     SOCIAL: lambda n: social_network(),
 }
-
-
-def bits(b: int, d: int) -> Codec:
-    """Each of d numbers in so many bits, as QSGD rounds them, and shrunk so that it contracts."""
-    levels = 2 ** (b - 1) - 1
-    return Shrunk(QSGD(levels, elias.fixed), tau_of_qsgd(levels, d))
-
 
 CODECS: Mapping[str, Callable[[int], Codec]] = {
     "8 bits": lambda d: bits(8, d),
