@@ -17,12 +17,15 @@ from ddml_kit.notebook.figures import (
     landscape,
     lines,
     messages,
+    moved,
     network,
     neurons,
+    terrain,
     tiles,
     timeline,
 )
 from ddml_kit.notebook.knobs import Choice, Slider, Toggle
+from ddml_kit.notebook.live import Live, Shown
 from ddml_kit.notebook.machine import Facts, machine
 from ddml_kit.notebook.panel import Kept, Panel
 from ddml_kit.notebook.panel.models import curve_of_all
@@ -35,7 +38,9 @@ __all__ = [
     "Facts",
     "Figure",
     "Kept",
+    "Live",
     "Panel",
+    "Shown",
     "Slider",
     "Source",
     "Toggle",
@@ -48,12 +53,14 @@ __all__ = [
     "lines",
     "machine",
     "messages",
+    "moved",
     "network",
     "neurons",
     "seconds_text",
     "seconds_to",
     "show_run",
     "source",
+    "terrain",
     "tiles",
     "timeline",
 ]

@@ -6,8 +6,10 @@ from ddml_kit.notebook.figures.histogram import histogram
 from ddml_kit.notebook.figures.landscape import landscape
 from ddml_kit.notebook.figures.lines import lines
 from ddml_kit.notebook.figures.messages import messages
+from ddml_kit.notebook.figures.moved import moved
 from ddml_kit.notebook.figures.network import network
 from ddml_kit.notebook.figures.neurons import neurons
+from ddml_kit.notebook.figures.terrain import terrain
 from ddml_kit.notebook.figures.tiles import tiles
 from ddml_kit.notebook.figures.timeline import timeline
 
@@ -18,8 +20,10 @@ __all__ = [
     "landscape",
     "lines",
     "messages",
+    "moved",
     "network",
     "neurons",
+    "terrain",
     "tiles",
     "timeline",
 ]

@@ -27,6 +27,7 @@ from ddml_kit.training.momentum import momentum
 from ddml_kit.training.schedules import cosine
 
 SHOWN = 200  # images that are attacked beside the one that is looked at
+FIRST = 3  # the image that is looked at first, a 2
 BATCH, RATE = 64, 0.1  # images a step, of all workers together, and its size
 RADIUS = 0.2  # within which the dashboard's models are judged
 JUDGED = 10  # steps of the attack that judges them
@@ -85,7 +86,7 @@ def _ready(data: Data) -> Data:
 
 
 def _image_knob(data: Data, group: str = "") -> Slider:
-    return Slider("image", 0, len(data) - 1, 0, group=group)
+    return Slider("image", 0, len(data) - 1, min(FIRST, len(data) - 1), group=group)
 
 
 def _pushed(
