@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import all_reduce, data_parallel
+from benchmarks import aggregation, all_reduce, data_parallel
 
 KB = 1 << 10
 
@@ -61,3 +61,16 @@ def test_a_clock_leaves_the_first_steps_out(monkeypatch):
     for _ in range(data_parallel.WARM + 3):
         clock.tick()
     assert clock.seconds() == 0.5
+
+
+def test_ratios_of_rules_are_beside_the_faster_way_and_the_lesser_of_the_sizes():
+    times = {
+        (25, 10): {"krum": {"ours": 2.0, "array": 30.0, "tensor": 20.0}},
+        (100, 10): {"krum": {"ours": 4.0, "array": 24.0, "tensor": 90.0}},
+    }
+    times = {size: dict.fromkeys(aggregation.OURS, by["krum"]) for size, by in times.items()}
+    ratios = aggregation.ratios(times)
+    assert (ratios["krum_25"], ratios["krum_100"], ratios["krum"]) == (10.0, 6.0, 6.0)
+    assert set(aggregation.AIMS) < set(ratios)
+    alone = {size: {rule: {"ours": 1.0} for rule in aggregation.OURS} for size in times}
+    assert aggregation.ratios(alone) == {}
