@@ -92,7 +92,7 @@ def our_pairs() -> dict[str, Pair]:
     codecs: dict[str, Codec] = {
         "sign": Sign(),
         "qsgd": QSGD(7, elias.fixed, bucket=512),
-        "qsgd_elias": QSGD(7, elias.dense, bucket=512),
+        "qsgd_elias": QSGD(7, bucket=512),
         "terngrad": TernGrad(),
         "top_k": TopK(0.01),
         "top_k_thousandth": TopK(0.001),

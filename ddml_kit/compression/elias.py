@@ -92,24 +92,14 @@ def unpack_fixed(data: bytes, d: int, s: int) -> np.ndarray:
     return levels
 
 
-def pack_shorter(levels: np.ndarray, s: int) -> bytes:
-    """The sparse code where s^2 is below d, or the dense one, as the paper chooses them."""
-    return (pack_sparse if _few(len(levels), s) else pack_dense)(levels, s)
-
-
-def unpack_shorter(data: bytes, d: int, s: int) -> np.ndarray:
-    """The levels that `pack_shorter` packed, (d,) int16."""
-    return (unpack_sparse if _few(d, s) else unpack_dense)(data, d, s)
+def choose(s: int, d: int) -> Coding:
+    """The one that the paper takes for s levels of a norm of d entries: sparse where s^2 < d."""
+    return sparse if s * s < d else dense
 
 
 sparse = Coding(pack_sparse, unpack_sparse)
 dense = Coding(pack_dense, unpack_dense)
 fixed = Coding(pack_fixed, unpack_fixed)
-by_density = Coding(pack_shorter, unpack_shorter)
-
-
-def _few(d: int, s: int) -> bool:
-    return s * s < d
 
 
 def _first(words: np.ndarray, number: int) -> bytes:

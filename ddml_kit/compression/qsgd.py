@@ -30,14 +30,15 @@ MOST = 2**15 - 1
 
 @dataclass(frozen=True)
 class QSGD:
-    """levels: s. coding: one of elias. bucket: entries with a norm of their own, None: all.
+    """levels: s. bucket: the entries that share a norm; None: all of them.
 
-    coding: `elias.by_density` as in the paper, `elias.fixed` for as many bits for each entry.
+    coding: `elias.sparse`, `elias.dense`, or `elias.fixed` for as many bits for each entry; None:
+    one of the first two, as the paper chooses (`elias.choose`).
     Raises ValueError unless 1 <= levels <= 32,767 and bucket >= 1.
     """
 
     levels: int
-    coding: Coding = field(default=elias.by_density, repr=False)
+    coding: Coding | None = field(default=None, repr=False)
     bucket: int | None = None
 
     def __post_init__(self) -> None:
@@ -62,7 +63,7 @@ class QSGD:
         ratios = np.divide(self.levels, norms, out=np.zeros(many), where=norms > 0, dtype=float)
         levels = np.empty(d, np.int16)
         rounding.levels(values, bucket, ratios, seed, levels)
-        return Payload(norms.tobytes() + self.coding.pack(levels, self.levels), d)
+        return Payload(norms.tobytes() + self._coding(bucket).pack(levels, self.levels), d)
 
     def decode(self, payload: Payload) -> np.ndarray:
         """The levels times the norm over s, (d,) float32. Raises as `Codec.decode` does."""
@@ -71,9 +72,12 @@ class QSGD:
         expect_at_least(payload, head, f"QSGD({self.levels})")
         units = np.frombuffer(payload.data, NORM, many).astype(np.float64) / self.levels
         x = np.empty(d, np.float32)
-        levels = self.coding.unpack(payload.data[head:], d, self.levels)
+        levels = self._coding(bucket).unpack(payload.data[head:], d, self.levels)
         rounding.values(levels, bucket, units, x)
         return x
+
+    def _coding(self, bucket: int) -> Coding:
+        return self.coding or elias.choose(self.levels, bucket)
 
     def _buckets(self, d: int) -> tuple[int, int, int]:
         """d, the entries of a bucket, and the number of buckets: of an empty vector none."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ddml_kit.compression import elias
 from ddml_kit.compression.kernels import elias as kernels
 
-CODINGS = {name: getattr(elias, name) for name in ("sparse", "dense", "fixed", "by_density")}
+CODINGS = {name: getattr(elias, name) for name in ("sparse", "dense", "fixed")}
 every = pytest.mark.parametrize("coding", CODINGS.values(), ids=CODINGS)
 
 

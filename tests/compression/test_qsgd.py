@@ -67,6 +67,18 @@ def test_theorem_3_2_bounds_the_bits_of_the_sparse_code(name: str, d: int, s: in
         assert taken > 0.85 * ((3 + 1.5 * math.log2(2 * (s**2 + d) / most)) * most + 32)
 
 
+@pytest.mark.parametrize(
+    ("s", "bucket", "coding"),
+    [(31, None, "sparse"), (32, None, "dense"), (4, 16, "dense"), (3, 16, "sparse")],
+)
+def test_levels_are_dense_from_the_root_of_a_norm_s_entries_on(
+    s: int, bucket: int | None, coding: str
+) -> None:
+    x = VECTORS["normal"](1024)
+    ours, named = QSGD(s, bucket=bucket), QSGD(s, getattr(elias, coding), bucket)
+    assert ours.encode(x, np.random.default_rng(0)) == named.encode(x, np.random.default_rng(0))
+
+
 def test_at_the_root_of_d_levels_an_entry_takes_about_2_8_bits() -> None:
     """The figure of corollary 3.3; what o(1) leaves out decides on which side of it."""
     d = 2**16
