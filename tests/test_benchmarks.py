@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import aggregation, all_reduce, data_parallel
+from benchmarks import aggregation, all_reduce, data_parallel, pgd
 
 KB = 1 << 10
 
@@ -74,3 +74,14 @@ def test_ratios_of_rules_are_beside_the_faster_way_and_the_lesser_of_the_sizes()
     assert set(aggregation.AIMS) < set(ratios)
     alone = {size: {rule: {"ours": 1.0} for rule in aggregation.OURS} for size in times}
     assert aggregation.ratios(alone) == {}
+
+
+def test_ratios_of_pgd_are_those_of_the_standard_model_and_of_the_robust_one():
+    taken = {pgd.OURS: 2.0, pgd.EARLY: 0.5, "torchattacks": 3.0, "foolbox": 4.0}
+    without = {pgd.OURS: 4.0, pgd.EARLY: 1.0, "foolbox": 6.0}
+    assert pgd.ratios({"standard": taken, "robust": without}) == {
+        "torchattacks": 1.5,
+        "foolbox": 2.0,
+        "torchattacks_early_stop": 6.0,
+        "foolbox_robust": 1.5,
+    }
