@@ -144,10 +144,10 @@ def serve_gloo(rank: int, n: int, store: str) -> None:
 
         return fingerprint(ddp(rank, hidden)[1])
 
-    def power_sgd(asked: int, one_bucket: bool = False) -> float:
+    def power_sgd(asked: int) -> float:
         from benchmarks.power_sgd import ddp
 
-        return largest(ddp(rank, asked, one_bucket)[0])
+        return largest(ddp(rank, asked)[0])
 
     def power_sgd_loss(asked: int) -> float:
         from benchmarks.power_sgd import ddp_loss
@@ -162,7 +162,6 @@ def serve_gloo(rank: int, n: int, store: str) -> None:
     programs = {"ping_pong": ping_pong, "all_reduce": all_reduce}
     programs |= {"ddp": ddp, "ddp_fingerprint": ddp_fingerprint}
     programs |= {"power_sgd": power_sgd, "power_sgd_loss": power_sgd_loss}
-    programs |= {"power_sgd_one_bucket": lambda asked: power_sgd(asked, one_bucket=True)}
     _serve(rank, pass_on, programs)
     dist.destroy_process_group()
 

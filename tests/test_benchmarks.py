@@ -54,6 +54,15 @@ def test_ratios_of_training_are_by_program_and_model_and_the_least():
     }
 
 
+def test_ratios_of_power_sgd_are_by_model_and_rank_and_the_least():
+    times = {(512, 2): {"ours": 2.0, "ddp": 3.0}, (64, 4): {"ours": 1.0, "ddp": 6.0}}
+    assert power_sgd.ratios(times) == {
+        "power_sgd": 1.5,
+        "power_sgd_512_2": 1.5,
+        "power_sgd_64_4": 6.0,
+    }
+
+
 def test_a_clock_leaves_the_first_steps_out(monkeypatch):
     ticks = iter([0.0, 5.0, 9.0, *(10.0 + 0.5 * k for k in range(data_parallel.WARM))])
     monkeypatch.setattr(data_parallel.time, "perf_counter", lambda: next(ticks))
