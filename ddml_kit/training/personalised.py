@@ -52,8 +52,8 @@ def personalised(
     W: how much alike ranks are, (n, n), symmetric. steps: how often any rank wakes, all counted
     together. mu: what the own data count beside the neighbours. smoothness: a bound on the
     curvature of a rank's loss; below it, steps are too long. noise: the scale of Laplace noise on
-    every number of a gradient, for privacy, as `noise_scale` has it. split: who holds which samples. Snapshots are the rank's own
-    model, one each time that it wakes.
+    every number of a gradient, for privacy, as `noise_scale` has it. split: who holds which
+    samples. Snapshots are the rank's own model, one each time that it wakes.
     Raises ValueError for a W or settings that won't do.
     """
     me = Person(comm, problem, W, mu, smoothness, noise, split)

@@ -21,6 +21,7 @@ from ddml_kit.topologies.consensus import (
     distance,
     exact,
     exact_step,
+    largest_gamma,
     naive,
     q1_step,
     q2_step,
@@ -141,3 +142,10 @@ def test_a_larger_gap_agrees_sooner(start):
         for mixing in (W, metropolis(torus(5, 5)))
     ]
     assert after[1] < after[0] / 100
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.3, 0.95])
+def test_the_largest_step_size_is_found_to_the_tolerance(limit):
+    found = largest_gamma(lambda gamma: 0.5 if gamma <= limit else 2.0, tolerance=0.01)
+    assert limit - 0.01 <= found <= limit
+    assert largest_gamma(lambda gamma: 0.5) == 1.0
