@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from ddml_kit.aggregation import smallest_n
-from ddml_kit.attacks import most_deviations
+from ddml_kit.attacks import little_is_enough, most_deviations
+from ddml_kit.cluster import Simulated
+from ddml_kit.problems import TorchModule, digits
+from ddml_kit.training.byzantine import robust_server
+from ddml_kit.training.optimisers import sgd
 from ddml_kit.training.outcomes import (
     ATTACKS,
     BREAKS,
@@ -69,3 +74,29 @@ def test_the_outcome_does_not_hang_on_the_seed():
         c = cell(rule, attack)
         left = np.array([remaining(c, seed=seed) for seed in (1, 2)])
         assert (left <= HOLDS).all() if c.holds else (left >= BREAKS).all()
+
+
+def test_on_digits_too_a_little_hurts_krum_and_the_median_and_not_the_mean():
+    train, test = digits().split()
+    network = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)
+    )
+    problem = TorchModule(network, torch.nn.functional.cross_entropy, train)
+    held_out = problem.on(test.x, test.y)
+    loss = {}
+    for rule in ("mean", "median", "krum"):
+        run = Simulated(WORKERS + 1).run(
+            robust_server,
+            problem,
+            sgd(0.5),
+            steps=120,
+            batch_size=16,
+            rule=RULES[rule],
+            f=4,
+            attack=little_is_enough,
+            attackers=4,
+        )
+        loss[rule] = held_out.loss(run.results[0])
+    assert loss["mean"] < 0.5
+    assert loss["median"] > 2 * loss["mean"]
+    assert loss["krum"] > 4 * loss["mean"]
