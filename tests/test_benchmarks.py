@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import aggregation, all_reduce, data_parallel, pgd
+from benchmarks import aggregation, all_reduce, data_parallel, pgd, power_sgd
 
 KB = 1 << 10
 
