@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import aggregation, all_reduce, data_parallel, pgd, power_sgd
+from benchmarks import aggregation, all_reduce, data_parallel, pgd, power_sgd, resilience
 
 KB = 1 << 10
 
@@ -94,3 +94,10 @@ def test_ratios_of_pgd_are_those_of_the_standard_model_and_of_the_robust_one():
         "torchattacks_early_stop": 6.0,
         "foolbox_robust": 1.5,
     }
+
+
+def test_ratios_of_resilience_are_the_means_seconds_over_the_rules():
+    times = {("simulated_8", 64): {"mean": 2.0, "krum": 8.0}, ("processes_2", 64): {"mean": 1.0}}
+    assert resilience.ratios(times) == {"krum_simulated_8_64": 0.25}
+    assert [resilience.most("krum", n) for n in (2, 3, 8)] == [None, 0, 2]
+    assert [resilience.most(rule, 8) for rule in ("mean", "bulyan", "median")] == [0, 1, 3]
