@@ -36,6 +36,14 @@ def test_places_are_fitted_into_the_picture() -> None:
     np.testing.assert_allclose(nodes.y, [-0.2, -0.2, 0.2])
 
 
+def test_the_middle_of_a_star_is_in_the_middle() -> None:
+    nodes = network(star(5), {"": [1] * 5}).plot.data[1]
+    np.testing.assert_allclose(nodes.x, [0, 0, 1, 0, -1], atol=1e-4)
+    np.testing.assert_allclose(nodes.y, [0, 1, 0, -1, 0], atol=1e-4)
+    alone = network(star(1), {"": [0]}).plot.data[1]
+    assert len(alone.x) == 1
+
+
 def test_more_values_than_nodes_are_refused() -> None:
     with pytest.raises(ValueError, match="a value for each of 3 nodes"):
         network(ring(3), {"": [1, 2, 3, 4]})

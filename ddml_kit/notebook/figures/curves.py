@@ -128,8 +128,10 @@ def _words(label: str, curve: Curve, value: str, target: float | None) -> str:
     first, last = curve.value[0], curve.value[-1]
     words = (
         f"**{label}**: {value} from {first:.3g} to {last:.3g} "
-        f"in {count_text(curve.step[-1] + 1)} steps, {seconds_text(float(curve.seconds[-1]))}"
+        f"in {count_text(curve.step[-1] + 1)} steps"
     )
+    if curve.seconds.any():  # some have no clock
+        words += f", {seconds_text(float(curve.seconds[-1]))}"
     if target is not None:
         at = first_below(curve, target)
         when = "not reached" if at is None else f"after {seconds_text(float(curve.seconds[at]))}"

@@ -34,14 +34,15 @@ def network(
     """The graph once for each frame, side by side, its nodes coloured on one scale.
 
     graph: nodes 0 to n - 1. frames: by title, a value >= 0 for each node; grey where there is none
-    or it is NaN. places: of the nodes, (x, y); on a circle without. figure: what the values are.
+    or it is NaN. places: of the nodes, (x, y); without, on a circle, and one who alone is linked to
+    all others in the middle. figure: what the values are.
     most: the value with the darkest colour; a white node has a millionth of it, or less. caption:
     where it ran, if not by badge alone.
     """
     n = len(graph)
     if not frames or any(len(values) > n for values in frames.values()):
         raise ValueError(f"network needs a value for each of {n} nodes in one or more frames")
-    at = _within(nx.circular_layout(graph) if places is None else places)
+    at = _within(around(graph) if places is None else places)
     plot = go.Figure(
         layout={
             "template": style.TEMPLATE,
@@ -82,6 +83,17 @@ def network(
     count = f"{n} nodes, {links} link{'s' * (links != 1)}."
     where = style.BADGES[badge] if badge else caption
     return Figure(plot, " ".join([count, *words]), where)
+
+
+def around(graph: nx.Graph) -> dict[int, tuple[float, float]]:
+    """Places on a circle, clockwise from the top; the middle of a star is in the middle."""
+    n = len(graph)
+    linked = [node for node in graph if graph.degree(node) == n - 1]
+    hub = linked if len(linked) == 1 and n > 2 else []
+    rim = [node for node in sorted(graph) if node not in hub]
+    turn = 2 * math.pi / len(rim)
+    places = {node: (math.sin(turn * k), math.cos(turn * k)) for k, node in enumerate(rim)}
+    return places | dict.fromkeys(hub, (0.0, 0.0))
 
 
 def _within(places: Mapping[int, Sequence[float]]) -> np.ndarray:

@@ -16,6 +16,7 @@ from ddml_kit.compression import Codec, Sign, TopK
 from ddml_kit.compression.shrunk import bits
 from ddml_kit.notebook.dashboard import dashboard
 from ddml_kit.notebook.figures import Figure, network
+from ddml_kit.notebook.figures.network import around
 from ddml_kit.notebook.knobs import Choice, Slider, Toggle
 from ddml_kit.notebook.panel import Panel
 from ddml_kit.notebook.panel.runs import Look
@@ -95,11 +96,7 @@ def places(topology: str, graph: nx.Graph) -> Places:
         return {i: _on_doughnut(i // columns, i % columns, rows, columns) for i in graph}
     if topology == SOCIAL:
         return nx.spring_layout(graph, seed=5, iterations=200)
-    around = {i: (math.sin(2 * math.pi * i / n), math.cos(2 * math.pi * i / n)) for i in graph}
-    if topology != "star":
-        return around
-    turn = 2 * math.pi / max(1, n - 1)
-    return {i: (math.sin(turn * i), math.cos(turn * i)) if i else (0.0, 0.0) for i in graph}
+    return around(graph)
 
 
 def _on_doughnut(row: int, column: int, rows: int, columns: int) -> tuple[float, float]:
