@@ -94,6 +94,15 @@ def test_it_stays_exact_where_ranks_come_and_go():
     np.testing.assert_allclose(found, np.mean(steps, axis=1), atol=1e-8)
 
 
+def test_a_column_that_is_lost_alone_is_drawn_again():
+    """After a matrix of one row, the second column of Q is exactly zero."""
+    row = np.zeros((1, 1, DIM))
+    row[..., :COLUMNS] = np.arange(1, COLUMNS + 1)
+    steps = np.concatenate([row, of_rank(2, 1, ranks=1)])
+    found = results(steps, rank=2, feedback=False)
+    np.testing.assert_allclose(found, steps[:, 0], atol=1e-8)
+
+
 def test_it_is_not_exact_where_the_mean_has_a_higher_rank():
     gradients = of_rank(3, 1)
     assert np.abs(results(gradients, rank=2) - gradients.mean(axis=1)).max() > 0.1
