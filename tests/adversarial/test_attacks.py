@@ -224,7 +224,7 @@ def test_of_starts_that_all_fail_the_highest_loss_is_kept(trained):
         right = outputs.argmax(dim=1) == torch.from_numpy(y)
         return nn.functional.cross_entropy(outputs, torch.from_numpy(y), reduction="none")[right]
 
-    few, many = losses(1), losses(6)
+    few, many = losses(2), losses(8)  # from other starts each time
     assert len(few) == len(many)
     assert (many >= few - 1e-7).all()
     assert (many > few + 1e-5).any()
