@@ -130,7 +130,7 @@ class Sketch:
 
 
 def quantised(sizes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The bucket of each value, (k,), and the mean of each bucket, (n,) float64, rising.
+    """The bucket of each value, (k,), and the mean of each bucket, (n,); 0 of an empty one.
 
     sizes: (k,), k >= 1. Buckets are equally full, but for values that are equal, which are in one.
     """

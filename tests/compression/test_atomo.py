@@ -34,7 +34,7 @@ def test_probabilities_add_up_to_the_budget_and_keep_the_order(sizes, budget):
 
 @given(falling, st.floats(0.1, 12), st.integers(0, 99))
 def test_no_other_probabilities_of_this_budget_have_less_variance(sizes, budget, seed):
-    """The optimum of the paper's problem (2), by its conditions and beside others at random."""
+    """The paper's optimum, by its conditions (a convex problem) and beside others at random."""
     sizes = sizes[sizes > 1e-3]
     if len(sizes) <= budget:
         np.testing.assert_array_equal(probabilities(sizes, budget), np.ones(len(sizes)))
@@ -62,7 +62,7 @@ def test_where_no_atom_is_too_large_the_second_moment_is_the_square_of_the_l1_no
 
 
 def test_on_entries_it_is_terngrad_and_qsgd():
-    """Section 4 of the paper: both are algorithm 1, at budgets of their own."""
+    """A claim of the paper: both are algorithm 1, at budgets of their own."""
     x = np.sort(np.abs(vector(3)))[::-1].astype(np.float64)
     terngrad = probabilities(x, x.sum() / x.max())
     np.testing.assert_allclose(terngrad, x / x.max())
