@@ -220,6 +220,61 @@ ANSWERS = {
             "    return sizes",
         ),
     },
+    "07_decentralised.ipynb": {
+        "metropolis_weights(my_weights)": (
+            "def my_weights(neighbours):\n"
+            "    W = np.zeros((len(neighbours), len(neighbours)))\n"
+            "    for i, those in enumerate(neighbours):\n"
+            "        W[i, [i, *those]] = 1 / (1 + len(those))\n"
+            "    return W",
+            "not the expected answer",
+            "def my_weights(neighbours):\n"
+            "    d = [len(those) for those in neighbours]\n"
+            "    W = np.zeros((len(d), len(d)))\n"
+            "    for i, those in enumerate(neighbours):\n"
+            "        for j in those:\n"
+            "            W[i, j] = 1 / (1 + max(d[i], d[j]))\n"
+            "        W[i, i] = 1 - W[i].sum()\n"
+            "    return W",
+        ),
+        "choco_step(my_step)": (
+            "def my_step(comm, x, x_hat, W, gamma, codec):\n"
+            "    i = comm.rank\n"
+            "    news = codec.decode(codec.encode(x - x_hat[i]))\n"
+            "    for j in x_hat:\n"
+            "        if j != i:\n"
+            "            comm.send(news, j)\n"
+            "    for j in x_hat:\n"
+            "        x_hat[j] += comm.recv(j).value if j != i else news\n"
+            "    return x + gamma * sum(W[i, j] * (x_hat[j] - x_hat[i]) for j in x_hat)",
+            "send what codec.encode returns",
+            "def my_step(comm, x, x_hat, W, gamma, codec):\n"
+            "    i = comm.rank\n"
+            "    news = codec.encode(x - x_hat[i])\n"
+            "    for j in x_hat:\n"
+            "        if j != i:\n"
+            "            comm.send(news, j)\n"
+            "    for j in x_hat:\n"
+            "        x_hat[j] += codec.decode(comm.recv(j).value if j != i else news)\n"
+            "    return x + gamma * sum(W[i, j] * (x_hat[j] - x_hat[i]) for j in x_hat)",
+        ),
+        "largest_gamma(my_gamma)": (
+            "def my_gamma(error):\n"
+            "    return max(k / 50 for k in range(1, 51) if error(k / 50) < 1)",
+            "it took too many runs",
+            "def my_gamma(error):\n"
+            "    low, high = 0, 1\n"
+            "    if error(1) < 1:\n"
+            "        return 1\n"
+            "    while high - low > 1 / 32:\n"
+            "        middle = (low + high) / 2\n"
+            "        if error(middle) < 1:\n"
+            "            low = middle\n"
+            "        else:\n"
+            "            high = middle\n"
+            "    return low",
+        ),
+    },
 }
 
 

@@ -148,3 +148,50 @@ def test_batch_size(chromium, tmp_path: Path) -> None:
         panel.move("workers", "2")
         panel.run_and_stop()
         assert panel.runs()[-1].endswith("(stopped)")
+
+
+def test_decentralised(chromium, tmp_path: Path) -> None:
+    with opened(chromium, LABS, "07_decentralised.ipynb", tmp_path) as notebook:
+        notebook.run_all()
+        figures = notebook.page.locator(".jp-RenderedPlotly .main-svg:first-child")
+        figures.nth(8).wait_for()
+        assert figures.count() == 9
+        panel = notebook.dashboard()
+        panel.press("Clear")
+        seen = {}
+        for topology in ("ring", "star", "torus"):
+            panel.move("task", "agree on a mean")
+            panel.move("topology", topology)
+            panel.move("method", "exact")
+            panel.press("Run")
+            panel.wait()
+            seen[topology] = panel.answers()
+        for name in ("squared error", "a step leaves", "δ"):
+            assert len({answers[name] for answers in seen.values()}) == 3
+        panel.press("CHOCO")
+        panel.wait()
+        panel.place.scroll_into_view_if_needed()
+        notebook.screenshot("decentralised-1100", 1100, 1100)
+        notebook.screenshot("decentralised-800", 800, 1700)
+        panel.press("one digit each")
+        panel.wait()
+        assert panel.answer("accuracy, own models") == "79.2%"
+        notebook.screenshot("decentralised-digits-1100", 1100, 1100)
+        panel.press("a social network")
+        panel.place.get_by_text(
+            "How far each worker is from the mean: the run under way"
+        ).wait_for()
+        panel.wait()
+        notebook.screenshot("decentralised-social-1100", 1100, 1100)
+        panel.move("method", "naive")
+        panel.move("task", "learn digits")
+        panel.press("Run")
+        panel.wait()
+        assert "take exact, which is D-SGD" in panel.alert()
+        panel.move("task", "agree on a mean")
+        panel.move("topology", "ring")
+        panel.move("cluster", "processes")
+        panel.move("workers", "4")
+        panel.move("steps", "800")
+        panel.run_and_stop()
+        assert panel.runs()[-1].endswith("(stopped)")
