@@ -9,6 +9,7 @@ from ddml_kit.notebook.figures.messages import messages
 from ddml_kit.notebook.figures.moved import moved
 from ddml_kit.notebook.figures.network import network
 from ddml_kit.notebook.figures.neurons import neurons
+from ddml_kit.notebook.figures.points import points
 from ddml_kit.notebook.figures.terrain import terrain
 from ddml_kit.notebook.figures.tiles import tiles
 from ddml_kit.notebook.figures.timeline import timeline
@@ -23,6 +24,7 @@ __all__ = [
     "moved",
     "network",
     "neurons",
+    "points",
     "terrain",
     "tiles",
     "timeline",

@@ -45,7 +45,7 @@ def lines(
             "xaxis": {"title": {"text": x}, **(axis if log_x else TO_ZERO)},
             "yaxis": {
                 "title": {"text": y},
-                **(_log_axis([*groups.values(), *dashed.values()]) if log_y else TO_ZERO),
+                **(log_axis(_heights(groups) + _heights(dashed)) if log_y else TO_ZERO),
             },
         }
     )
@@ -70,9 +70,13 @@ def lines(
     return Figure(plot, f"{y} by {x}. " + " ".join(words), style.BADGES[badge] if badge else "")
 
 
-def _log_axis(points: Sequence[Points]) -> dict[str, Any]:
+def _heights(groups: Mapping[str, Points]) -> list[float]:
+    return [value for _, ys in groups.values() for value in ys]
+
+
+def log_axis(values: Sequence[float]) -> dict[str, Any]:
     """Powers of ten; also twos and fives between few of them, and 10^-6 where 1e-6 would be 1µ."""
-    values = [value for _, ys in points for value in ys if value > 0]
+    values = [value for value in values if value > 0]
     low, high = (math.log10(end) for end in (min(values, default=1), max(values, default=1)))
     axis: dict[str, Any] = {"type": "log", "dtick": 1}
     if high - low < 1.5:
