@@ -42,7 +42,7 @@ def terrain(
     for k, (name, surface) in enumerate(surfaces.items()):
         axis = str(k + 1) if k else ""
         left = k * (width + 0.05)
-        at, losses = surface.at, surface.losses
+        at, losses = surface.at, np.abs(surface.losses)  # no -0
         own = surface.verdicts == label
         place = {"xaxis": f"x{axis}", "yaxis": f"y{axis}"}
         plot.add_heatmap(

@@ -21,6 +21,7 @@ from ddml_kit.notebook.panel import Panel
 from ddml_kit.notebook.units import count_text, seconds_text
 from ddml_kit.problems import Problem, TorchModule
 from ddml_kit.problems.data import Data
+from ddml_kit.problems.torch_threads import one_thread
 from ddml_kit.training.adversarial import Adversarial
 from ddml_kit.training.data_parallel import data_parallel
 from ddml_kit.training.momentum import momentum
@@ -30,7 +31,7 @@ SHOWN = 200  # images that are attacked beside the one that is looked at
 FIRST = 3  # the image that is looked at first, a 2
 BATCH, RATE = 64, 0.1  # images a step, of all workers together, and its size
 RADIUS = 0.2  # within which the dashboard's models are judged
-JUDGED = 10  # steps of the attack that judges them
+JUDGED, TRIED = 5, 100  # steps of the attack that judges them, and images that it tries
 
 NORMS: Mapping[str, tuple[Norm, Callable[[int], float]]] = {
     "ℓ∞": (linf, lambda d: 1.0),
@@ -81,8 +82,8 @@ def whom_does_it_fool(models: Mapping[str, torch.nn.Module], data: Data, **optio
     return Live(draw, knobs, title="The image before and after the attack", **options)
 
 
-def _ready(data: Data) -> Data:
-    return data.take(np.arange(min(SHOWN, len(data))))
+def _ready(data: Data, most: int = SHOWN) -> Data:
+    return data.take(np.arange(min(most, len(data))))
 
 
 def _image_knob(data: Data, group: str = "") -> Slider:
@@ -107,18 +108,19 @@ def _pushed(
     wanted = np.full_like(labels, int(target)) if targeted else labels
     ball, _ = NORMS[norm]
     reach = radius(norm, eps, math.prod(data.x.shape[1:]))
-    found = pgd(
-        model,
-        data.x,
-        wanted,
-        eps=reach,
-        step=step * reach if reach else None,
-        steps=steps,
-        norm=ball,
-        targeted=targeted,
-        start=np.random.default_rng(0) if random else None,
-        loss=LOSSES[climbs],
-    )
+    with one_thread():
+        found = pgd(
+            model,
+            data.x,
+            wanted,
+            eps=reach,
+            step=step * reach if reach else None,
+            steps=steps,
+            norm=ball,
+            targeted=targeted,
+            start=np.random.default_rng(0) if random else None,
+            loss=LOSSES[climbs],
+        )
     pair = np.stack([data.x[image], found[image]])
     with torch.no_grad():
         chances = torch.softmax(model(torch.from_numpy(pair)).double(), dim=1).numpy()
@@ -147,13 +149,13 @@ def radius(norm: str, eps: float, pixels: int) -> float:
 
 
 def what_robustness_costs(
-    problem: TorchModule, held_out: Data, *, steps: int = 200, **options: Any
+    problem: TorchModule, held_out: Data, *, steps: int = 150, **options: Any
 ) -> Panel:
     """Adversarial training on a cluster; the knobs choose the attack and who shares the work.
 
     A step is made of BATCH images, which the workers share. options: as of `dashboard`.
     """
-    judged = _ready(held_out)
+    judged = _ready(held_out, TRIED)
 
     def trained(eps: float, attack: int, norm: str) -> Problem:
         if not attack:
@@ -178,8 +180,9 @@ def what_robustness_costs(
 
     def robust(w: np.ndarray) -> float:
         model = problem.module(w).eval()
-        found = pgd(model, judged.x, judged.y, eps=RADIUS, steps=JUDGED, stop_early=True)
-        return 100 * accuracy(model, found, judged.y)
+        with one_thread():
+            found = pgd(model, judged.x, judged.y, eps=RADIUS, steps=JUDGED, stop_early=True)
+            return 100 * accuracy(model, found, judged.y)
 
     def answers(run: Run, curve: Curve, attack: int) -> dict[str, str]:
         model = problem.module(run.results[0]).eval()
