@@ -53,7 +53,7 @@ def reader(hint: Any) -> Reader | None:
 
 
 def _either(readers: list[Reader]) -> Reader | None:
-    """What reads as the first of these that can."""
+    """What reads as the first of these that can; None where nothing could be said but none."""
 
     def parse(text: str) -> Any:
         for one in readers:
@@ -63,7 +63,7 @@ def _either(readers: list[Reader]) -> Reader | None:
                 continue
         raise ValueError
 
-    if not readers:
+    if all(one is PLAIN[types.NoneType] for one in readers):
         return None
     return Reader(" or ".join(one.rule for one in readers), readers[0].metavar, parse)
 
