@@ -29,6 +29,14 @@ def test_a_node_that_was_not_heard_of_is_pale_and_has_no_words() -> None:
     assert repr(figure) == "4 nodes, 3 links. error from 0.5 to 1, at node 0."
 
 
+def test_the_scale_of_colours_may_be_shorter() -> None:
+    nodes = network(ring(3), {"": [100, 1, 0.01]}, most=10, least=0.1).plot.data[1]
+    np.testing.assert_allclose(nodes.marker.color, [2, 1, 0])
+    assert nodes.marker.colorbar.ticktext == ("0.1", "1", "10")
+    with pytest.raises(ValueError, match="0 < least < most, got 1 and 1"):
+        network(ring(3), {"": [1, 1, 1]}, least=1)
+
+
 def test_places_are_fitted_into_the_picture() -> None:
     figure = network(ring(3), {"": [1, 1, 1]}, places={0: (10, 10), 1: (30, 10), 2: (20, 14)})
     nodes = figure.plot.data[1]

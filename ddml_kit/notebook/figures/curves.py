@@ -115,7 +115,8 @@ def _value_axis(heights: Sequence[np.ndarray], target: float | None, log: bool) 
     axis: dict[str, Any] = {"type": "log", "range": [low - margin, high + margin]}
     if high - low > 2.5:
         # Powers of ten, which plotly writes a quarter larger.
-        return {**axis, "dtick": 1, "exponentformat": "power", "tickfont": {"size": 10.5}}
+        dtick = math.ceil((high - low) / 10)
+        return {**axis, "dtick": dtick, "exponentformat": "power", "tickfont": {"size": 10.5}}
     if high - low > 0.8:
         axis["dtick"] = "D2"  # 1, 2, 5, 10, ...
     return {**axis, "tickformat": "~g", "nticks": 6}

@@ -14,6 +14,7 @@ from ddml_kit.notebook.figures.figure import Figure
 from ddml_kit.notebook.units import number_text
 
 TO_ZERO = {"rangemode": "tozero"}
+MOST_TICKS = 20  # on an axis of powers; where more was varied, 1, 2, 5, 10, ... will do
 Points = tuple[Sequence[float], Sequence[float]]  # what was varied, what was measured
 
 
@@ -35,7 +36,13 @@ def lines(
     if not groups or any(len(a) != len(b) or not len(a) for a, b in groups.values()):
         raise ValueError("lines needs as many x as y in each group, and one or more")
     ticks = sorted({value for points in groups.values() for value in points[0]})
-    axis = {"type": "log", "tickvals": ticks, "ticktext": [number_text(t) for t in ticks]}
+    axis: dict[str, Any] = {
+        "type": "log",
+        "tickvals": ticks,
+        "ticktext": [number_text(t) for t in ticks],
+    }
+    if len(ticks) > MOST_TICKS:
+        axis = {"type": "log", "dtick": "D2", "tickformat": "~g"}
     plot = go.Figure(
         layout={
             "template": style.TEMPLATE,

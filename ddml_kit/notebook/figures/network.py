@@ -16,7 +16,6 @@ from ddml_kit.notebook.figures.figure import Figure
 from ddml_kit.notebook.units import number_text
 
 SCALE = [[0, "#FFFFFF"], [0.5, style.ORANGE], [1, style.VERMILLION]]
-DECADES = 6  # of the colours, from the highest value down
 GAP = 0.03  # between two pictures, as a share of the width
 NUMBERED = 40  # nodes at most that have their numbers written on them
 
@@ -28,6 +27,7 @@ def network(
     places: Mapping[int, Sequence[float]] | None = None,
     figure: str = "distance from the mean",
     most: float = 1.0,
+    least: float = 1e-6,
     badge: Badge | None = None,
     caption: str = "",
 ) -> Figure:
@@ -36,10 +36,12 @@ def network(
     graph: nodes 0 to n - 1. frames: by title, a value >= 0 for each node; grey where there is none
     or it is NaN. places: of the nodes, (x, y); without, on a circle, and one who alone is linked to
     all others in the middle. figure: what the values are.
-    most: the value with the darkest colour; a white node has a millionth of it, or less. caption:
-    where it ran, if not by badge alone.
+    most, least: the values from which on nodes are as dark, and as pale, as can be. caption: where
+    it ran, if not by badge alone.
     """
     n = len(graph)
+    if not 0 < least < most:
+        raise ValueError(f"network needs 0 < least < most, got {least:g} and {most:g}")
     if not frames or any(len(values) > n for values in frames.values()):
         raise ValueError(f"network needs a value for each of {n} nodes in one or more frames")
     at = _within(around(graph) if places is None else places)
@@ -72,7 +74,9 @@ def network(
         plot.add_scatter(**_links(graph, at), **axes)
         full = np.full(n, np.nan)
         full[: len(values)] = values
-        plot.add_scatter(**_nodes(at, full, most, size, figure, last=k == len(frames)), **axes)
+        plot.add_scatter(
+            **_nodes(at, full, (least, most), size, figure, last=k == len(frames)), **axes
+        )
         if title:
             plot.add_annotation(
                 text=title, x=left + (width + GAP * (k > 1)) / 2, y=1, xref="paper", yref="paper",
@@ -113,16 +117,22 @@ def _links(graph: nx.Graph, at: np.ndarray) -> dict[str, Any]:
 
 
 def _nodes(
-    at: np.ndarray, values: np.ndarray, most: float, size: int, figure: str, last: bool
+    at: np.ndarray,
+    values: np.ndarray,
+    ends: tuple[float, float],
+    size: int,
+    figure: str,
+    last: bool,
 ) -> dict[str, Any]:
     """The nodes with their numbers; the scale of colours beside the last picture."""
-    least = most * 10.0**-DECADES
+    least, most = ends
+    decades = math.log10(most / least)
     heard = np.isfinite(values)
     height = np.log10(np.clip(np.where(heard, values, least), least, most) / least)
     texts = [
         number_text(value) if known else "?" for value, known in zip(values, heard, strict=True)
     ]
-    marks = np.arange(0, DECADES + 1, 2)
+    marks = np.arange(0, decades + 1e-9, 2 if decades > 3 else 1)
     bar = {
         "title": {"text": figure, "side": "right"},
         "tickvals": marks.tolist(),
@@ -134,7 +144,7 @@ def _nodes(
         "size": size,
         "color": np.round(height, 2).tolist(),
         "cmin": 0,
-        "cmax": DECADES,
+        "cmax": decades,
         "colorscale": SCALE,
         "showscale": last,
         "colorbar": bar,

@@ -95,7 +95,7 @@ def places(topology: str, graph: nx.Graph) -> Places:
         rows, columns = rows_of(n), n // rows_of(n)
         return {i: _on_doughnut(i // columns, i % columns, rows, columns) for i in graph}
     if topology == SOCIAL:
-        return nx.spring_layout(graph, seed=5, iterations=200)
+        return nx.arf_layout(graph, seed=1)
     return around(graph)
 
 
