@@ -275,6 +275,34 @@ ANSWERS = {
             "    return low",
         ),
     },
+    "10_adversarial_examples.ipynb": {
+        "l2_projection(my_projection)": (
+            "def my_projection(v, eps):\n    return np.clip(v, -eps, eps)",
+            "not the expected answer",
+            "def my_projection(v, eps):\n"
+            "    length = np.linalg.norm(v, axis=1, keepdims=True)\n"
+            "    return v / np.maximum(1, length / eps)",
+        ),
+        "projected_descent(my_pgd)": (
+            "def my_pgd(gradient, x, eps, step, steps, start):\n"
+            "    at = start\n"
+            "    for _ in range(steps):\n"
+            "        at = at + step * np.sign(gradient(at))\n"
+            "    return np.clip(np.clip(at, x - eps, x + eps), 0, 1)",
+            "not the expected answer",
+            "def my_pgd(gradient, x, eps, step, steps, start):\n"
+            "    at = start\n"
+            "    for _ in range(steps):\n"
+            "        at = np.clip(at + step * np.sign(gradient(at)), x - eps, x + eps)\n"
+            "        at = np.clip(at, 0, 1)\n"
+            "    return at",
+        ),
+        "worst_image(my_worst)": (
+            "def my_worst(w, b, x, y, eps):\n    return np.clip(x - eps * y * w, 0, 1)",
+            "not the expected answer",
+            "def my_worst(w, b, x, y, eps):\n    return np.clip(x - eps * y * np.sign(w), 0, 1)",
+        ),
+    },
 }
 
 

@@ -195,3 +195,45 @@ def test_decentralised(chromium, tmp_path: Path) -> None:
         panel.move("steps", "800")
         panel.run_and_stop()
         assert panel.runs()[-1].endswith("(stopped)")
+
+
+def test_adversarial_examples(chromium, tmp_path: Path) -> None:
+    with opened(chromium, LABS, "10_adversarial_examples.ipynb", tmp_path) as notebook:
+        notebook.run_all()
+        push, live, panel = (notebook.dashboard(k) for k in range(3))
+
+        def told(place, text: str) -> None:
+            place.place.get_by_text(text, exact=True).wait_for()
+
+        push.move("eps", "0")
+        told(push, "2 → 2")
+        push.move("eps", "0.2")
+        told(push, "2 → 1")
+        push.place.scroll_into_view_if_needed()
+        notebook.screenshot("small-push-1100", 1100, 900)
+        live.press("masked")
+        told(live, "2 → 2")
+        live.move("climbs", "margin")
+        told(live, "2 → 1")
+        live.press("robust")
+        told(live, "43%")
+        live.place.scroll_into_view_if_needed()
+        notebook.screenshot("adversarial-1100", 1100, 900)
+        notebook.screenshot("adversarial-800", 800, 1200)
+        panel.press("Clear")
+        seen = {}
+        for attack in ("0 steps", "2 steps"):
+            panel.move("attack", attack)
+            panel.move("eps", "0.2")
+            panel.move("workers", "2")
+            panel.press("Run")
+            panel.wait()
+            seen[attack] = panel.answers()
+        for name in ("time", "gradients a step", "computing"):
+            assert len({answers[name] for answers in seen.values()}) == 2
+        panel.place.scroll_into_view_if_needed()
+        notebook.screenshot("robustness-1100", 1100, 1000)
+        notebook.screenshot("robustness-800", 800, 1500)
+        panel.move("cluster", "processes")
+        panel.run_and_stop()
+        assert panel.runs()[-1].endswith("(stopped)")

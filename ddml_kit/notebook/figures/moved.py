@@ -14,7 +14,8 @@ from ddml_kit.notebook.figures.tiles import DIVERGING
 from ddml_kit.notebook.units import number_text
 
 INKED = [[0, "#FFFFFF"], [1, style.INK]]
-SIDE, GAP = 0.19, 0.02  # of the figure's width, a picture and what is between two
+SIDE, GAP = 0.3, 0.05  # of the figure's width, a picture and what is between two
+BELOW, ABOVE = 0.3, 0.44  # of its height, where the bars end and the pictures begin
 
 
 def moved(
@@ -44,10 +45,16 @@ def moved(
     plot = go.Figure(
         layout={
             "template": style.TEMPLATE,
-            "height": 250,
-            "margin": {"l": 8, "r": 8, "t": 34, "b": 44},
+            "height": 430,
+            "margin": {"l": 56, "r": 8, "t": 26, "b": 48},
             "showlegend": True,
-            "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
+            "legend": {
+                "orientation": "h",
+                "x": 1,
+                "xanchor": "right",
+                "y": 0.3,
+                "yanchor": "bottom",
+            },
             "barmode": "group",
         }
     )
@@ -75,6 +82,7 @@ def moved(
         }
         plot.layout[f"yaxis{axis}"] = {
             **hidden,
+            "domain": [ABOVE, 1],
             "range": [h - 0.5, -0.5],
             "scaleanchor": f"x{axis}",
             "constrain": "domain",
@@ -83,6 +91,7 @@ def moved(
         plot.add_annotation(
             x=left + SIDE / 2,
             y=1,
+            xanchor="center",
             xref="paper",
             yref="paper",
             yanchor="bottom",
@@ -100,14 +109,12 @@ def moved(
             yaxis="y4",
             hovertemplate="%{x}: %{y} %<extra>" + title + "</extra>",
         )
-    right = 3 * (SIDE + GAP) + 0.06
-    plot.layout.xaxis4 = {"domain": [right, 1], "anchor": "y4", "type": "category"}
-    plot.layout.xaxis4.title = {"text": "read as"}
+    plot.layout.xaxis4 = {"anchor": "y4", "type": "category", "title": {"text": "read as"}}
     plot.layout.yaxis4 = {
         "anchor": "x4",
+        "domain": [0, BELOW],
         "range": [0, 100],
         "title": {"text": "probability, %"},
-        "automargin": False,
     }
     words = (
         f"An image of a **{names[label]}**, read as {names[read]} ({before[read]:.0%}). No pixel "

@@ -87,20 +87,30 @@ def terrain(
             "domain": [left, left + width],
             "range": span,
             "anchor": f"y{axis}",
+            "constrain": "domain",
             "title": {"text": names[0]},
             "showgrid": False,
         }
         plot.layout[f"yaxis{axis}"] = {
             "range": span,
             "anchor": f"x{axis}",
+            "scaleanchor": f"x{axis}",
+            "constrain": "domain",
             "showgrid": False,
             "showticklabels": k == 0,
             **({"title": {"text": y}} if k == 0 else {}),
         }
         plot.add_annotation(
-            x=left + width / 2, y=1, xref="paper", yref="paper", yanchor="bottom", text=name,
-            showarrow=False, font={"size": 14},
-        )  # fmt: skip
+            x=left + width / 2,
+            y=1,
+            xref="paper",
+            yref="paper",
+            xanchor="center",
+            yanchor="bottom",
+            text=name,
+            showarrow=False,
+            font={"size": 14},
+        )
         middle, inside = len(at) // 2, np.abs(at) <= eps
         worst = losses[np.ix_(inside, inside)].max()
         words.append(
