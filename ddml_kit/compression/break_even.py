@@ -53,6 +53,11 @@ def break_even(before: float, after: float, seconds: float) -> float:
     return (before - after) / seconds if seconds > 0 else float("inf")
 
 
+def exchange(coding: Coding, n: int, bandwidth: float) -> float:
+    """Seconds until each of n workers has encoded, has all payloads, and has decoded them."""
+    return coding.encode + gathered(coding.nbytes, n) / bandwidth + n * coding.decode
+
+
 def timed(
     codec: Codec, x: np.ndarray, rng: np.random.Generator | None = None, *, repeats: int = 5
 ) -> Coding:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ddml_kit.cluster import Simulated
 from ddml_kit.compression import Sign
-from ddml_kit.compression.break_even import break_even, gathered, summed, timed
+from ddml_kit.compression.break_even import Coding, break_even, exchange, gathered, summed, timed
 
 bytes_ = st.floats(1, 1e9)
 
@@ -41,6 +41,15 @@ def test_at_the_break_even_bandwidth_both_take_as_long(
     after = share * before
     bandwidth = break_even(before, after, seconds)
     assert math.isclose(before / bandwidth, after / bandwidth + seconds, rel_tol=1e-9)
+
+
+def test_an_exchange_takes_as_long_as_no_compression_at_the_break_even_bandwidth() -> None:
+    made, n, everything = Coding(125_000, 3e-4, 2e-4), 8, 4_000_000
+    before, after = summed(everything, n), gathered(made.nbytes, n)
+    bandwidth = break_even(before, after, made.encode + n * made.decode)
+    assert math.isclose(exchange(made, n, bandwidth), before / bandwidth)
+    assert exchange(made, n, 0.9 * bandwidth) < before / (0.9 * bandwidth)
+    assert exchange(made, n, 1.1 * bandwidth) > before / (1.1 * bandwidth)
 
 
 def test_what_never_pays_and_what_always_does() -> None:

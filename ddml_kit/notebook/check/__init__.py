@@ -13,6 +13,8 @@ from ddml_kit.notebook.check import (
     lab04,
     lab04_choice,
     lab05,
+    lab06,
+    lab06_choice,
     lab07,
     lab07_gamma,
     lab10,
@@ -54,6 +56,9 @@ fastest_way = Check(lab04_choice.FASTEST_WAY)
 scaled_rate = Check(lab05.SCALED_RATE)
 speed_up = Check(lab05.SPEED_UP)
 growing_batch = Check(lab05.GROWING_BATCH)
+packed_signs = Check(lab06.PACKED_SIGNS)
+top_k_with_memory = Check(lab06.TOP_K_WITH_MEMORY)
+codec_for_link = Check(lab06_choice.CODEC_FOR_LINK)
 metropolis_weights = Check(lab07.METROPOLIS_WEIGHTS)
 choco_step = Check(lab07.CHOCO_STEP)
 largest_gamma = Check(lab07_gamma.LARGEST_GAMMA)
@@ -68,6 +73,7 @@ __all__ = [
     "adam_step",
     "backup_workers",
     "choco_step",
+    "codec_for_link",
     "fastest_way",
     "growing_batch",
     "halving",
@@ -77,6 +83,7 @@ __all__ = [
     "lbfgs_direction",
     "metropolis_weights",
     "one_pass",
+    "packed_signs",
     "projected_descent",
     "push_with_momentum",
     "round_a_ring",
@@ -85,6 +92,7 @@ __all__ = [
     "speed_up",
     "ssp_condition",
     "staleness",
+    "top_k_with_memory",
     "total",
     "worst_image",
 ]

@@ -6,6 +6,7 @@ from ddml_kit.notebook.play.lab02 import ways_to_write
 from ddml_kit.notebook.play.lab03 import how_long_to_wait
 from ddml_kit.notebook.play.lab04 import which_way_round
 from ddml_kit.notebook.play.lab05 import how_large_a_batch
+from ddml_kit.notebook.play.lab06 import what_need_not_be_sent
 from ddml_kit.notebook.play.lab07 import nobody_in_the_middle
 from ddml_kit.notebook.play.lab10 import a_small_push, what_robustness_costs, whom_does_it_fool
 
@@ -16,6 +17,7 @@ __all__ = [
     "nobody_in_the_middle",
     "up_or_out",
     "ways_to_write",
+    "what_need_not_be_sent",
     "what_robustness_costs",
     "which_way_and_how_far",
     "which_way_round",
