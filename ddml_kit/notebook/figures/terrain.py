@@ -111,7 +111,7 @@ def terrain(
             showarrow=False,
             font={"size": 14},
         )
-        middle, inside = len(at) // 2, np.abs(at) <= eps
+        middle, inside = len(at) // 2, np.abs(at) <= eps * (1 + 1e-9)
         worst = losses[np.ix_(inside, inside)].max()
         words.append(
             f"**{name}**: loss {number_text(float(losses[middle, middle]))} at the image, at most "
