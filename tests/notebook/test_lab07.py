@@ -138,6 +138,16 @@ def test_the_network_is_drawn_with_each_worker_s_distance(panel) -> None:
     assert figure["words"].endswith(f"at node {worst}.")
 
 
+def test_models_are_compared_with_the_length_of_their_mean(panel) -> None:
+    run = panel.run(**TRAINED, labels="sorted")
+    middle = end(run).mean(axis=0)
+    apart = np.linalg.norm(end(run) - middle, axis=1) / np.linalg.norm(middle)
+    figure = json.loads(panel.front.timeline)
+    np.testing.assert_allclose(
+        figure["data"][1]["marker"]["color"], np.log10(np.clip(apart, 1e-2, 1) / 1e-2), atol=0.01
+    )
+
+
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("n", [4, 7, 12])
 def test_no_two_nodes_lie_on_each_other(topology: str, n: int) -> None:

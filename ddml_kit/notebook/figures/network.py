@@ -54,7 +54,7 @@ def network(
         }
     )
     width = 1 / len(frames)
-    size = max(8, min(26, 150 // (len(frames) * math.ceil(math.sqrt(n)))))
+    size = max(8, min(26, 120 // (len(frames) * math.ceil(math.sqrt(n)))))
     words = []
     for k, (title, values) in enumerate(frames.items(), start=1):
         own = "" if k == 1 else str(k)
@@ -64,7 +64,7 @@ def network(
             {
                 f"xaxis{own}": {
                     **axis,
-                    "domain": [left + GAP * (k > 1), left + width],
+                    "domain": [left + GAP / 2, left + width - GAP / 2],
                     "anchor": f"y{own}",
                 },
                 f"yaxis{own}": {**axis, "scaleanchor": f"x{own}", "anchor": f"x{own}"},
@@ -79,8 +79,8 @@ def network(
         )
         if title:
             plot.add_annotation(
-                text=title, x=left + (width + GAP * (k > 1)) / 2, y=1, xref="paper", yref="paper",
-                yanchor="bottom", showarrow=False,
+                text=title, x=left + width / 2, y=1, xref="paper", yref="paper",
+                xanchor="center", yanchor="bottom", showarrow=False,
             )  # fmt: skip
         words.append(_words(title, full, figure))
     links = graph.number_of_edges()

@@ -95,7 +95,7 @@ def places(topology: str, graph: nx.Graph) -> Places:
         rows, columns = rows_of(n), n // rows_of(n)
         return {i: _on_doughnut(i // columns, i % columns, rows, columns) for i in graph}
     if topology == SOCIAL:
-        return nx.arf_layout(graph, seed=1)
+        return nx.spring_layout(graph, seed=11, iterations=200)
     return around(graph)
 
 
@@ -194,9 +194,19 @@ def nobody_in_the_middle(**options: Any) -> Panel:
         graph = graph_of(topology, shown.settings["workers"])
         X = shown.models[-1]
         middle = np.nanmean(X, axis=0)
-        scale = 1.0 if shown.settings["task"] == AGREE else float(np.linalg.norm(middle)) or 1.0
-        apart = np.linalg.norm(X - middle, axis=1) / scale
-        return network(graph, {"": apart}, places=places(topology, graph), caption=shown.label)
+        apart = np.linalg.norm(X - middle, axis=1)
+        least, figure = 1e-6, "distance from the mean"
+        if shown.settings["task"] == DIGITS:
+            apart = apart / (float(np.linalg.norm(middle)) or 1.0)
+            least, figure = 1e-2, "distance from the mean, over its length"
+        return network(
+            graph,
+            {"": apart},
+            places=places(topology, graph),
+            figure=figure,
+            least=least,
+            caption=shown.label,
+        )
 
     return dashboard(
         launch,
