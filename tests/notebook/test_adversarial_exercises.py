@@ -25,8 +25,14 @@ def test_a_projection_in_other_words() -> None:
 
 
 def test_the_library_s_projection_is_no_answer() -> None:
+    def by_another_door(v, eps):
+        v = torch.from_numpy(v)
+        far = torch.full_like(v, 1e9)
+        return l2.within(v, eps, -far, far).numpy()
+
     verdict = check.l2_projection(lambda v, eps: l2.project(torch.from_numpy(v), eps).numpy())
     assert verdict.state == "refused"
+    assert "find the nearest point yourself" in check.l2_projection(by_another_door).sentence
 
 
 def test_a_row_of_zeros_stays_where_it_is() -> None:

@@ -78,6 +78,7 @@ L2_PROJECTION = Exercise(
     reference=project,
     key=l2.project,
     stub=_stub_projection,
+    without={l2.within: "find the nearest point yourself"},
     cases=[
         _projection_case(np.array([[3.0, 4.0]]), 1.0),
         _projection_case(np.array([[0.3, 0.4]]), 1.0),
@@ -267,7 +268,10 @@ PROJECTED_DESCENT = Exercise(
     ],
     drawn=_drawn_climb,
     observe=_observe_climb,
-    without=dict.fromkeys((pgd, fgsm, iterates), "write the loop yourself"),
+    without={
+        **dict.fromkeys((pgd, fgsm, iterates), "write the loop yourself"),
+        Ball.nearest: "find the nearest image yourself",
+    },
     helpers=[Ball.nearest],
     most={
         "gradient": "the images are right, but a gradient costs a pass through the network, and "
