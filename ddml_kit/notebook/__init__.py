@@ -12,7 +12,9 @@ from ddml_kit.cluster.processes import warm_up
 from ddml_kit.notebook.dashboard import dashboard
 from ddml_kit.notebook.figures import (
     Figure,
+    crowd,
     curves,
+    heat,
     histogram,
     landscape,
     lines,
@@ -46,9 +48,11 @@ __all__ = [
     "Source",
     "Toggle",
     "count_text",
+    "crowd",
     "curve_of_all",
     "curves",
     "dashboard",
+    "heat",
     "histogram",
     "landscape",
     "lines",

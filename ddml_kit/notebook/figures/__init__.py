@@ -1,7 +1,9 @@
 """Figures of runs, in one look. They draw what a run holds and compute nothing."""
 
+from ddml_kit.notebook.figures.crowd import crowd
 from ddml_kit.notebook.figures.curves import curves
 from ddml_kit.notebook.figures.figure import Figure
+from ddml_kit.notebook.figures.heat import heat
 from ddml_kit.notebook.figures.histogram import histogram
 from ddml_kit.notebook.figures.landscape import landscape
 from ddml_kit.notebook.figures.lines import lines
@@ -16,7 +18,9 @@ from ddml_kit.notebook.figures.timeline import timeline
 
 __all__ = [
     "Figure",
+    "crowd",
     "curves",
+    "heat",
     "histogram",
     "landscape",
     "lines",
