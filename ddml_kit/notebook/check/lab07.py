@@ -236,8 +236,8 @@ def _to_everybody(
 
 CHOCO_STEP = Exercise(
     name="choco_step",
-    question="One step of CHOCO-Gossip: the news compressed, the hats brought up to date, the "
-    "vector moved.",
+    question="One step of CHOCO-Gossip: the news compressed, the copies brought up to date, "
+    "the vector moved.",
     reference=choco,
     key=choco_step,
     stub=_stub_choco,
@@ -258,7 +258,7 @@ CHOCO_STEP = Exercise(
     },
     hints=[
         "Four things, in this order: encode what the others don't know yet; send it and receive "
-        "theirs; bring all hats up to date, your own too; move x.",
+        "theirs; bring all copies up to date, your own too; move x.",
         "news = codec.encode(x - x_hat[comm.rank]) is what to send, to all j in x_hat but "
         "yourself. Send to all first, then receive from all.",
         "x_hat[j] += codec.decode(...) for each j, with your own news for yourself. Then the sum "
