@@ -7,9 +7,9 @@ found among n points in at most n - 1 dimensions, and they are read once more to
 
 There the sum is lessened by Newton's steps, or by Weiszfeld's (E. Weiszfeld, Tohoku Mathematical
 Journal 43, 1937) where these gain more. Neither can leave a gradient that it stands on, so it is
-seen first whether one of them is the median: the one with the least sum is, if the unit vectors
-from it to the others add up to no more than its number (H. W. Kuhn, Mathematical Programming 4,
-1973, theorem 1).
+seen first whether one of them is the median: it is, if the unit vectors from it to the others add
+up to no more than how many gradients are equal to it (H. W. Kuhn, Mathematical Programming 4,
+1973).
 
 How close it is: with r the length of the mean of the n unit vectors from z to the gradients, which
 is 0 at the median, the sum of distances at z is at most (1 + r) / (1 - r) of the least, by duality:
@@ -101,16 +101,19 @@ def median_weights(points: np.ndarray, tolerance: float) -> np.ndarray:
 
 
 def among_the_points(points: np.ndarray) -> int | None:
-    """The number of the point that is the median; None if none of them is."""
+    """The number of the point that is the median; None if none of them is.
+
+    All are tested: which has the least sum of distances is lost in rounding beside one far away.
+    """
     lengths = np.linalg.norm(points, axis=1)
     differences = points[:, None] - points
     distances = np.linalg.norm(differences, axis=2)
-    distances[distances <= SAME * np.minimum(lengths[:, None], lengths)] = 0
-    best = int(np.argmin(np.sort(distances, axis=1).sum(axis=1)))
-    others = distances[best] > 0
-    unit = differences[best, others] / distances[best, others, None]
-    same = np.count_nonzero(~others)
-    return best if np.linalg.norm(unit.sum(axis=0)) <= same * (1 + EXACT) else None
+    same = distances <= SAME * np.minimum(lengths[:, None], lengths)
+    unit = differences / np.where(same, np.inf, distances)[..., None]
+    pull = np.linalg.norm(unit.sum(axis=1), axis=1)
+    excess = pull - same.sum(axis=1) * (1 + EXACT)
+    best = int(np.argmin(excess))
+    return best if excess[best] <= 0 else None
 
 
 def weiszfeld(points: np.ndarray, z: np.ndarray) -> np.ndarray:
