@@ -108,7 +108,8 @@ def test_each_classic_mistake_of_descent_is_told_by_another_case() -> None:
         return at
 
     late, deaf = check.projected_descent(at_the_end), check.projected_descent(from_x)
-    assert "np.cos(9.0 * at)" in late.details["input"]
+    assert "x = [[0.6]], eps = 0.2, step = 0.15, steps = 3" in late.details["input"]
+    assert (late.details["expected"], late.details["got"]) == ("[[0.8]]", "[[0.75]]")
     assert "start = [[0.4]]" in deaf.details["input"]
 
 

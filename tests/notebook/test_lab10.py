@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from ddml_kit.adversarial import Saturated, accuracy, pgd
+from ddml_kit.adversarial import Saturated, accuracy, l1, l2, pgd
 from ddml_kit.cluster import Simulated
 from ddml_kit.notebook.play import a_small_push, what_robustness_costs, whom_does_it_fool
 from ddml_kit.notebook.play.lab10 import radius
 from ddml_kit.problems import TorchModule, digits
+from ddml_kit.training.adversarial import Adversarial
 from ddml_kit.training.data_parallel import data_parallel
 from ddml_kit.training.momentum import momentum
+from ddml_kit.training.schedules import cosine
 
 TRAIN, TEST = digits().split(test=0.2, seed=0)
 
@@ -83,6 +85,34 @@ def test_what_is_told_is_what_the_library_finds(live, models) -> None:
         chances = torch.softmax(models["standard"](torch.from_numpy(found[[3]])), dim=1)
     assert told["it reads"].endswith(f"→ {chances.argmax()}")
     assert told["gradients an image"] == "10"
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "eps", "times"), [("ℓ2", l2, 0.05, 8), ("ℓ1", l1, 0.02, 64)]
+)
+def test_the_norm_is_that_of_the_attack(live, models, name, norm, eps, times) -> None:
+    told = live.show(norm=name, eps=eps, steps=5, step=0.5).answers
+    x, y = TEST.x[:200], TEST.y[:200]
+    reach = eps * times
+    found = pgd(models["standard"], x, y, eps=reach, step=reach / 2, steps=5, norm=norm)
+    right = accuracy(models["standard"], found, y)
+    assert told["of 200 images, read right"] == f"{right:.0%}"
+    by_pixel = pgd(models["standard"], x, y, eps=reach, step=reach / 2, steps=5)
+    assert accuracy(models["standard"], by_pixel, y) < right - 0.05  # as linf it would be other
+
+
+def test_training_is_in_the_norm_that_is_chosen(panel, problem) -> None:
+    run = panel.run(workers=2, norm="ℓ2", eps=0.1)
+    attacked = Adversarial(problem, eps=0.8, steps=5, norm=l2)
+    own = Simulated(2).run(
+        data_parallel,
+        attacked,
+        momentum(0.1),
+        steps=12,
+        batch_size=32,
+        schedule=cosine(12),
+    )
+    np.testing.assert_array_equal(run.results[0], own.results[0])
 
 
 def test_no_radius_is_no_change_and_the_masked_model_hides_from_the_loss_alone(live) -> None:

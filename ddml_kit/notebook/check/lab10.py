@@ -143,7 +143,7 @@ def _climb_case(
 
 def _drawn_climb(rng: np.random.Generator) -> Case:
     x = np.round(rng.random((4, 6)), 2)
-    start = np.clip(x + np.round(rng.uniform(-0.2, 0.2, x.shape), 2), 0.0, 1.0)
+    start = np.round(np.clip(x + np.round(rng.uniform(-0.2, 0.2, x.shape), 2), 0, 1), 2)
     return _climb_case(9.0, x, 0.2, 0.15, 5, start)
 
 
@@ -257,6 +257,7 @@ PROJECTED_DESCENT = Exercise(
         _climb_case(1.0, np.array([[0.5]]), 0.2, 0.1, 2, np.array([[0.4]])),
         _climb_case(1.0, np.array([[0.5]]), 0.2, 0.1, 4, np.array([[0.5]])),
         _climb_case(1.0, np.array([[0.9, 0.5]]), 0.2, 0.1, 3, np.array([[0.9, 0.5]])),
+        _climb_case(9.0, np.array([[0.6]]), 0.2, 0.15, 3, np.array([[0.6]])),
         _climb_case(
             9.0,
             np.array([[0.5, 0.1], [0.7, 0.0]]),
@@ -289,7 +290,7 @@ PROJECTED_DESCENT = Exercise(
         Mutant(_no_bounds, "x = [[0.9, 0.5]]"),
         Mutant(_down, "expected  [[0.6]]"),
         Mutant(_from_x, "start = [[0.4]]"),
-        Mutant(_in_the_end, "not the expected answer"),
+        Mutant(_in_the_end, "x = [[0.6]]"),
         Mutant(_around_the_last, "expected  [[0.7]]"),
         Mutant(_around_the_start, "not the expected answer"),
         Mutant(_no_sign, "steps = 1"),
