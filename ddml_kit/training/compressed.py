@@ -21,27 +21,34 @@ from ddml_kit.compression.feedback import ErrorFeedback
 from ddml_kit.compression.payload import Payload
 from ddml_kit.training.reducers import Reduce, Reducer
 
-REFUSED = (ValueError, ArithmeticError)  # what encode raises
+REFUSED = (ValueError, TypeError, ArithmeticError)  # what encode raises
 
 
 def compressed(codec: Codec, *, feedback: bool = False) -> Reducer:
     """The mean of what the ranks' payloads decode to, in rank order: the same bits on every rank.
 
     codec: encodes with the stream "codec". feedback: add what a payload loses to the next gradient.
-    A call raises on every rank what one rank's encode raises, and names the rank.
+    A call raises on every rank what one rank's encode raises, and names the rank; the memory is
+    then as it was. It raises ValueError on every rank if gradients are of different lengths.
     """
 
     def reducer(comm: Comm) -> Reduce:
-        encoder = ErrorFeedback(codec) if feedback else codec
+        memory = ErrorFeedback(codec)
+        encoder = memory if feedback else codec
         rng = own_stream(comm, "codec")
 
         def reduce(gradient: np.ndarray) -> np.ndarray:
             sent: Payload | Exception
+            before = memory.memory
             try:
                 sent = encoder.encode(gradient, rng)
             except REFUSED as error:
                 sent = error
-            payloads = _accepted(comm, comm.all_gather(sent))
+            try:
+                payloads = _accepted(comm, comm.all_gather(sent))
+            except REFUSED:
+                memory.memory = before
+                raise
             total = codec.decode(payloads[0]).astype(gradient.dtype, copy=False)
             for payload in payloads[1:]:
                 total += codec.decode(payload)

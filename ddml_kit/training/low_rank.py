@@ -19,7 +19,7 @@ import numpy as np
 from ddml_kit.cluster.checks import whole
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.compression.matrices import Part, Shapes, check_length, parts, size
-from ddml_kit.compression.power_sgd import draw_empty, orthonormal, pays, product
+from ddml_kit.compression.power_sgd import HOUSEHOLDER, draw_empty, orthonormal, pays, product
 from ddml_kit.training.compressed import common_stream, mean_over
 from ddml_kit.training.reducers import Reduce, Reducer
 
@@ -32,8 +32,9 @@ def power_sgd(
     shapes: of the tensors inside the gradient. rank: columns of each thin matrix. feedback: add
     what a step leaves out to the next gradient. warm_start: begin each step with the last one's
     thin matrix, not with a random one. Raises ValueError unless rank >= 1; a call raises ValueError
-    for a gradient of another length, and FloatingPointError on every rank where one rank's is not
-    finite.
+    for a gradient of another length, TypeError for one that is not float32 or float64, and
+    FloatingPointError on every rank where one rank's is not finite: then the step counts as if it
+    had not been.
     """
     shapes = tuple(tuple(shape) for shape in shapes)
     if whole("rank must be a whole number", rank) < 1:
@@ -46,11 +47,12 @@ def power_sgd(
 
 
 class _Thin:
-    """A matrix, its two thin factors, and what is still to be sent of it."""
+    """A matrix, its two thin factors, and what earlier steps have left out of it."""
 
     def __init__(self, part: Part, P: np.ndarray, Q: np.ndarray) -> None:
         self.part, self.P, self.Q = part, P, Q
-        self.M = np.zeros((part.rows, part.columns), P.dtype)
+        self.M = np.empty((part.rows, part.columns), P.dtype)
+        self.left = np.zeros_like(self.M)
 
 
 class _PowerSGD:
@@ -68,15 +70,20 @@ class _PowerSGD:
         self._thin: list[_Thin] | None = None
 
     def reduce(self, gradient: np.ndarray) -> np.ndarray:
-        """The mean over the ranks, (d,), but for what low rank leaves out."""
+        """The mean over the ranks, (d,), but for what low rank leaves out.
+
+        A step that is refused leaves the memory and the thin matrices as they were.
+        """
         check_length(gradient, self._shapes)
+        if gradient.dtype not in HOUSEHOLDER:
+            raise TypeError(f"power_sgd takes float32 or float64, got {gradient.dtype}")
         if self._thin is None:
             self._thin = self._allocated(gradient.dtype)
         thin = self._thin
         with np.errstate(invalid="ignore", over="ignore"):  # NaN is told below, on all ranks
             for one in thin:
                 g = one.part.of(gradient)
-                np.add(one.M, g, out=one.M) if self._feedback else np.copyto(one.M, g)
+                np.add(one.left, g, out=one.M) if self._feedback else np.copyto(one.M, g)
                 if not self._warm_start:
                     one.Q[:] = 0
                 draw_empty(one.Q, self._rng)
@@ -84,22 +91,27 @@ class _PowerSGD:
         if self._whole:
             np.concatenate([gradient[part.where] for part in self._whole], out=self._rest)
         mean_over(self._comm, self._first, gradient)
+        before = self._second.copy()
         with np.errstate(invalid="ignore", over="ignore"):
             for one in thin:
                 one.P[:] = orthonormal(one.P)
                 np.matmul(one.M.T, one.P, out=one.Q)
         if thin:
-            mean_over(self._comm, self._second, gradient)
+            try:
+                mean_over(self._comm, self._second, gradient)
+            except FloatingPointError:
+                self._second[:] = before
+                raise
         return self._product(thin)
 
     def _product(self, thin: list[_Thin]) -> np.ndarray:
-        """The vector of all P Q^T; what they leave out of M stays in M."""
+        """The vector of all P Q^T; what they leave out of M is remembered."""
         result = np.empty(size(self._shapes), self._first.dtype)
         for one in thin:
             low = one.part.of(result)
             product(one.P, one.Q, out=low)
             if self._feedback:
-                np.subtract(one.M, low, out=one.M)
+                np.subtract(one.M, low, out=one.left)
         start = 0
         for part in self._whole:
             stop = start + part.rows * part.columns

@@ -223,6 +223,45 @@ def test_what_is_not_finite_on_one_rank_is_an_error_on_all(cluster):
         assert wanted in sentence
 
 
+@pytest.mark.parametrize(
+    "reducer", [compressed(TopK(4), feedback=True), shared_entries(40, feedback=True)]
+)
+def test_after_a_refused_step_the_memory_is_as_if_it_had_not_been(reducer):
+    """On the ranks whose gradient was fine, too."""
+
+    def program(comm, gradients):
+        reduce, said = reducer(comm), []
+        for step in gradients:
+            try:
+                said.append(reduce(step[comm.rank]))
+            except FloatingPointError:
+                said.append(None)
+        return said
+
+    gradients = np.random.default_rng(0).standard_normal((4, 3, 40))
+    refused = np.insert(gradients, 2, gradients[0], axis=0)
+    refused[2, 1, 5] = np.nan
+    for without, found in zip(
+        Simulated(3).run(program, gradients).results,
+        Simulated(3).run(program, refused).results,
+        strict=True,
+    ):
+        assert found.pop(2) is None
+        np.testing.assert_array_equal(found, without)
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS, ids=lambda cluster: cluster.__name__)
+def test_a_gradient_that_is_no_float_is_refused_on_every_rank(cluster):
+    def program(comm):
+        try:
+            compressed(Sign())(comm)(np.ones(8, float if comm.rank else int))
+        except TypeError as error:
+            return str(error)
+
+    sentence = "rank 0: a codec encodes float32 or float64, got int64"
+    assert cluster(2).run(program).results == [sentence] * 2
+
+
 def test_what_a_codec_refuses_is_refused_on_every_rank():
     def program(comm):
         return compressed(TopK(9))(comm)(np.ones(10 if comm.rank else 5))

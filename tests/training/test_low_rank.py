@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddml_kit.cluster import Simulated
+from ddml_kit.cluster import RankFailed, Simulated
 from ddml_kit.cluster.trace import ALL_REDUCE
 from ddml_kit.problems import Data, TorchModule, digits
 from ddml_kit.training.data_parallel import data_parallel
@@ -225,8 +225,34 @@ def test_a_sum_beyond_the_largest_number_is_an_error():
         reduce = power_sgd(((4,),), rank=1)(comm)
         reduce(np.full(4, 3e38, np.float32))
 
-    with pytest.raises(Exception, match="got a sum beyond the largest float32"):
+    with pytest.raises(RankFailed, match="got a sum beyond the largest float32"):
         Simulated(2).run(program)
+
+
+SECOND = np.ones((3, DIM))
+SECOND[:, : ROWS * COLUMNS] = np.finfo(float).max / 20  # P is finite, and Q = M^T P is not
+
+
+@pytest.mark.parametrize("wrong", [np.full((3, DIM), np.nan), SECOND], ids=["first", "second"])
+def test_after_a_refused_step_the_next_is_as_if_it_had_not_been(wrong):
+    def program(comm, gradients):
+        reduce, said = power_sgd(SHAPES, rank=2)(comm), []
+        for step in gradients:
+            try:
+                said.append(reduce(step[comm.rank]))
+            except FloatingPointError:
+                said.append(None)
+        return said
+
+    gradients = noise(4)
+    gradients_with = np.insert(gradients, 2, wrong, axis=0)
+    for without, found in zip(
+        Simulated(3).run(program, gradients).results,
+        Simulated(3).run(program, gradients_with).results,
+        strict=True,
+    ):
+        assert found.pop(2) is None
+        np.testing.assert_array_equal(found, without)
 
 
 def test_bad_input_gets_a_sentence():
@@ -234,5 +260,9 @@ def test_bad_input_gets_a_sentence():
         power_sgd(SHAPES, rank=0)
     with pytest.raises(TypeError, match="rank must be a whole number"):
         power_sgd(SHAPES, rank=1.5)
-    with pytest.raises(Exception, match=r"shapes hold 117 values, got a vector of shape \(3,\)"):
+    with pytest.raises(RankFailed, match=r"shapes hold 117 values, got a vector of shape \(3,\)"):
         Simulated(1).run(reduced, np.zeros((1, 1, 3)), rank=1)
+    for dtype in (np.float16, np.int64):
+        sentence = f"power_sgd takes float32 or float64, got {np.dtype(dtype)}"
+        with pytest.raises(RankFailed, match=sentence):
+            Simulated(1).run(reduced, np.zeros((1, 1, DIM), dtype), rank=1)
