@@ -17,6 +17,7 @@ from ddml_kit.notebook.check import (
     lab06_choice,
     lab07,
     lab07_gamma,
+    lab09,
     lab10,
 )
 from ddml_kit.notebook.check.exercise import Exercise, Verdict
@@ -62,6 +63,9 @@ codec_for_link = Check(lab06_choice.CODEC_FOR_LINK)
 metropolis_weights = Check(lab07.METROPOLIS_WEIGHTS)
 choco_step = Check(lab07.CHOCO_STEP)
 largest_gamma = Check(lab07_gamma.LARGEST_GAMMA)
+trimmed_mean = Check(lab09.TRIMMED_MEAN)
+krum = Check(lab09.KRUM)
+beat_the_median = Check(lab09.BEAT_THE_MEDIAN)
 l2_projection = Check(lab10.L2_PROJECTION)
 projected_descent = Check(lab10.PROJECTED_DESCENT)
 worst_image = Check(lab10.WORST_IMAGE)
@@ -72,11 +76,13 @@ __all__ = [
     "Verdict",
     "adam_step",
     "backup_workers",
+    "beat_the_median",
     "choco_step",
     "codec_for_link",
     "fastest_way",
     "growing_batch",
     "halving",
+    "krum",
     "l2_projection",
     "largest_gamma",
     "latency_and_bandwidth",
@@ -94,5 +100,6 @@ __all__ = [
     "staleness",
     "top_k_with_memory",
     "total",
+    "trimmed_mean",
     "worst_image",
 ]

@@ -13,7 +13,12 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 KIT = "ddml_kit"
-LIBRARY = ("ddml_kit.training", "ddml_kit.collectives")  # where all answers are
+LIBRARY = (  # where all answers are
+    "ddml_kit.training",
+    "ddml_kit.collectives",
+    "ddml_kit.aggregation",
+    "ddml_kit.attacks",
+)
 
 AGAIN = 0.25  # seconds until the alarm rings again, for answers that catch everything in a loop
 
