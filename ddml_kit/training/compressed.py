@@ -46,6 +46,7 @@ def compressed(codec: Codec, *, feedback: bool = False) -> Reducer:
                 sent = error
             try:
                 payloads = _accepted(comm, comm.all_gather(sent))
+                check_lengths(comm, [payload.length for payload in payloads])
             except REFUSED:
                 memory.memory = before
                 raise
@@ -67,8 +68,9 @@ def shared_entries(k: int | float, *, feedback: bool = False, unbiased: bool = F
     entries count d / k times, so that the mean is right on average. Only values travel, of the
     gradient's own type: each rank draws the indices from one seed, rank 0's. Raises ValueError for
     a k that means no entry, or for both feedback and unbiased, with which the memory would grow; a
-    call raises ValueError for a k that means more than d, and FloatingPointError on every rank if
-    one rank's gradient is not finite.
+    call raises ValueError for a k that means more than d or a d that is not the first call's, and
+    FloatingPointError on every rank if one rank's gradient is not finite. The first call compares
+    the ranks' d, and raises ValueError on all if they differ.
     """
     check_k(k)
     if feedback and unbiased:
@@ -77,10 +79,16 @@ def shared_entries(k: int | float, *, feedback: bool = False, unbiased: bool = F
     def reducer(comm: Comm) -> Reduce:
         rng = common_stream(comm, "entries")
         memory: np.ndarray | None = None
+        first: int | None = None
 
         def reduce(gradient: np.ndarray) -> np.ndarray:
-            nonlocal memory
+            nonlocal memory, first
             d = len(gradient)
+            if first is None:
+                check_lengths(comm, comm.all_gather(d))
+                first = d
+            if d != first:
+                raise ValueError(f"gradients must be of one length, got {d} after {first}")
             kept = rng.choice(d, count(k, d), replace=False, shuffle=False)
             x = gradient if memory is None else gradient + memory
             mine = x[kept]
@@ -121,6 +129,16 @@ def mean_over(comm: Comm, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     raise FloatingPointError(
         f"gradients must have a mean, got a sum beyond the largest {gradient.dtype}"
     )
+
+
+def check_lengths(comm: Comm, lengths: list[int]) -> None:
+    """Raises ValueError, the same on all ranks, unless the ranks' gradients are of one length."""
+    for rank, length in enumerate(lengths):
+        if length != lengths[0]:
+            raise ValueError(
+                f"gradients must be of one length, got {lengths[0]} values of rank "
+                f"{comm.members[0]} and {length} of rank {comm.members[rank]}"
+            )
 
 
 def own_stream(comm: Comm, name: str) -> np.random.Generator:

@@ -7,9 +7,11 @@ Control Letters 53(1), 2004. The others send fewer bytes: A. Koloskova, S. U. St
 
 W is a mixing matrix of topologies.mixing, (n, n): W[i, j] is the weight that rank i gives to rank
 j, 0 where there is no link. Here, as in that paper, delta is the spectral gap of W, and omega what
-a codec keeps. A step of exact gossip leaves (1 - delta)^2 of the squared error, one of CHOCO-Gossip
-1 - delta^2 omega / 82 or less, and the naive schemes stall where the codec's noise is as large as
-the error. topologies.consensus has all of them as matrices.
+a codec keeps. A step of exact gossip leaves at most (1 - delta)^2 of the squared distance from the
+mean where W is symmetric, and in the long run where it isn't. One of CHOCO-Gossip leaves at most
+1 - delta^2 omega / 82 of that distance and of what the neighbours don't yet know, both together,
+with the gamma of theorem 2 (topologies.choco_gamma). The naive schemes stall where the codec's
+noise is as large as the error. topologies.consensus has all of them as matrices.
 
 x is a rank's own vector, (d,), or (n, d), of which it takes its row and looks at no other. Every
 message goes from a rank to a neighbour; messages have tag 0. Snapshots are the vectors of each
@@ -23,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
+from ddml_kit.cluster.checks import whole
 from ddml_kit.cluster.comm import Comm
-from ddml_kit.compression import Codec
+from ddml_kit.compression import Codec, Payload
 from ddml_kit.topologies.mixing import check_mixing
 
 Difference = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -36,7 +39,8 @@ def gossip(
     """The rank's vector after so many steps of exact gossip, (d,): the mean, nearly.
 
     gamma: how far it goes towards its neighbours, more than 0 and at most 1. W need not be
-    symmetric. Raises ValueError for an x, W or gamma that won't do.
+    symmetric. Raises ValueError for an x, W or gamma that won't do, FloatingPointError for an x
+    that is not finite, which would spread to all.
     """
     x = own(comm, x, W, steps, gamma, symmetric=False)
     w = weights(W, comm.rank)
@@ -153,12 +157,27 @@ def spread(comm: Comm, x: np.ndarray, W: np.ndarray, codec: Codec) -> tuple[np.n
 
 
 def exchange(comm: Comm, value: Any, W: np.ndarray) -> dict[int, Any]:
-    """The neighbours' values, by rank, rising; each neighbour gets this rank's."""
+    """The neighbours' values, by rank, rising; each neighbour gets this rank's.
+
+    Raises ValueError if a neighbour's vector, or its payload's, is not as long as this rank's.
+    """
     i = comm.rank
     for j in np.flatnonzero(W[:, i]).tolist():
         if j != i:
             comm.send(value, j)
-    return {j: comm.recv(j).value for j in np.flatnonzero(W[i]).tolist() if j != i}
+    theirs = {j: comm.recv(j).value for j in np.flatnonzero(W[i]).tolist() if j != i}
+    for j in theirs:
+        if length(theirs[j]) != length(value):
+            raise ValueError(
+                f"gossip needs vectors of one length, got {length(value)} values of rank {i} and "
+                f"{length(theirs[j])} of rank {j}"
+            )
+    return theirs
+
+
+def length(value: np.ndarray | Payload) -> int:
+    """Of a vector, or of the one that a payload stands for."""
+    return value.length if isinstance(value, Payload) else len(value)
 
 
 def weights(W: np.ndarray, i: int) -> dict[int, float]:
@@ -179,9 +198,21 @@ def own(
         raise ValueError(
             f"gossip needs x (d,), or a row for each of {comm.size} ranks, (n, d), got {x.shape}"
         )
-    if steps < 0:
+    check_steps(steps)
+    x = (x if x.ndim == 1 else x[comm.rank]).copy()
+    finite = np.isfinite(x)
+    if not finite.all():
+        raise FloatingPointError(
+            f"gossip needs finite vectors, got {finite.size - np.count_nonzero(finite)} of "
+            f"{finite.size} values of rank {comm.rank} that are NaN or infinite"
+        )
+    return x
+
+
+def check_steps(steps: int) -> None:
+    """Raises ValueError for a negative number, TypeError for what is no whole one."""
+    if whole("steps must be a whole number", steps) < 0:
         raise ValueError(f"steps must be 0 or more, got {steps}")
-    return (x if x.ndim == 1 else x[comm.rank]).copy()
 
 
 def check_gamma(gamma: float) -> None:

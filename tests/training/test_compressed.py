@@ -177,7 +177,7 @@ def test_shared_entries_are_summed_and_only_they_travel():
     ranks, d, k = 4, 1000, 50
     gradients = np.random.default_rng(0).standard_normal((3, ranks, d)).astype(np.float32)
     run = Simulated(ranks).run(reduced, gradients, shared_entries(k, unbiased=True))
-    assert len(run.trace.of(ALL_GATHER)) == 0
+    assert len(run.trace.of(ALL_GATHER)) == ranks  # once, the lengths
     assert run.trace.of(ALL_REDUCE)["bytes"].sum() == 3 * 2 * (ranks - 1) * 4 * k
     chosen = []
     for step, result in zip(gradients, run.results[0], strict=True):
@@ -272,6 +272,32 @@ def test_what_a_codec_refuses_is_refused_on_every_rank():
         assert "rank 0: k must be at most the length of the vector, got k=9 with d=5" in str(
             failure
         )
+
+
+@pytest.mark.parametrize("reducer", [compressed(Sign(), feedback=True), shared_entries(1)])
+@pytest.mark.parametrize("lengths", [(1000, 1, 1000), (7, 1000, 1000)], ids=str)
+def test_gradients_of_other_lengths_are_refused_on_every_rank(reducer, lengths):
+    def program(comm):
+        try:
+            reducer(comm)(np.ones(lengths[comm.rank]))
+        except ValueError as error:
+            return str(error)
+
+    sentence = (
+        f"gradients must be of one length, got {lengths[0]} values of rank 0 and {lengths[1]} of "
+        "rank 1"
+    )
+    assert Simulated(3).run(program).results == [sentence] * 3
+
+
+def test_shared_entries_are_of_one_length_from_step_to_step():
+    def program(comm):
+        reduce = shared_entries(1)(comm)
+        reduce(np.ones(5))
+        reduce(np.ones(6))
+
+    with pytest.raises(RankFailed, match="gradients must be of one length, got 6 after 5"):
+        Simulated(2).run(program)
 
 
 def test_a_bad_k_gets_a_sentence():

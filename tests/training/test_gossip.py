@@ -195,6 +195,7 @@ def test_vectors_keep_their_dtype_and_the_callers_stay_as_they_are(program, dtyp
         ({"gamma": 1.5}, "gamma must be more than 0 and at most 1, got 1.5"),
         ({"gamma": np.nan}, "gamma must be more than 0 and at most 1, got nan"),
         ({"steps": -1}, "steps must be 0 or more, got -1"),
+        ({"steps": 2.5}, r"steps must be a whole number, got 2\.5"),
         ({"x": np.ones((4, 2))}, r"a row for each of 3 ranks, \(n, d\), got \(4, 2\)"),
         ({"x": np.ones((3, 2), int)}, "vectors of float32 or float64, got int64"),
         ({"W": metropolis(ring(4))}, r"\(n, n\) for n ranks, got \(4, 4\) for 3"),
@@ -208,3 +209,34 @@ def test_what_gossip_refuses(change, sentence):
         Simulated(3).run(choco_gossip, codec=Sign(), **call)
     with pytest.raises(RankFailed, match=sentence):
         Simulated(3).run(gossip, **call)
+
+
+PROGRAMS = {
+    "exact": gossip,
+    "naive": partial(naive_gossip, codec=Sign()),
+    "choco": partial(choco_gossip, codec=Sign(), gamma=0.3),
+    "choco_lean": partial(choco_gossip_lean, codec=Sign(), gamma=0.3),
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+@pytest.mark.parametrize("length", [1, 3])
+def test_vectors_of_other_lengths_are_refused(program, length):
+    def of_other_lengths(comm):
+        return program(comm, np.ones(length if comm.rank else 4), metropolis(ring(2)), steps=1)
+
+    run = Simulated(2, on_failure="continue").run(of_other_lengths)
+    for rank, (mine, theirs) in enumerate([(4, length), (length, 4)]):
+        assert (
+            f"gossip needs vectors of one length, got {mine} values of rank {rank} and {theirs} of "
+            f"rank {1 - rank}"
+        ) in str(run.failures[rank])
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_what_is_not_finite_does_not_spread(program):
+    X = rows(3, 4)
+    X[1, 2] = np.nan
+    sentence = "gossip needs finite vectors, got 1 of 4 values of rank 1 that are NaN or infinite"
+    with pytest.raises(RankFailed, match=sentence):
+        Simulated(3).run(program, X, metropolis(ring(3)), steps=1)
