@@ -27,12 +27,13 @@ def metropolis(graph: nx.Graph) -> np.ndarray:
     """W[i, j] = 1 / (1 + the larger degree of i and j) on links, the rest on i itself, (n, n).
 
     Symmetric and doubly stochastic on any graph, and each node need know its neighbours only.
-    Raises ValueError for a graph that is not connected or whose nodes are not 0 to n - 1.
+    Links count once, however many there are between two nodes. Raises ValueError for a graph that
+    is not connected or whose nodes are not 0 to n - 1, TypeError for what is none.
     """
-    n = len(graph)
     check_graph(graph)
+    n = len(graph)
     W = np.zeros((n, n))
-    links = [(i, j) for i, j in graph.edges if i != j]
+    links = [(i, j) for i, j in nx.Graph(graph).edges if i != j]  # of a multigraph, each once
     degree = np.bincount(np.array(links, np.int64).reshape(-1), minlength=n)
     for i, j in links:
         W[i, j] = W[j, i] = 1 / (1 + max(degree[i], degree[j]))
@@ -41,7 +42,12 @@ def metropolis(graph: nx.Graph) -> np.ndarray:
 
 
 def check_graph(graph: nx.Graph) -> None:
-    """Raises ValueError unless it is connected, its links go both ways, its nodes 0 to n - 1."""
+    """Raises ValueError unless it is connected, its links go both ways, its nodes 0 to n - 1.
+
+    Raises TypeError for what is no graph.
+    """
+    if not isinstance(graph, nx.Graph):
+        raise TypeError(f"a topology is a networkx graph, got {type(graph).__name__}")
     if graph.is_directed():
         raise ValueError("a topology's links go both ways, got a directed graph")
     if set(graph) != set(range(len(graph))) or not len(graph):
@@ -102,8 +108,10 @@ def _check_weights(W: np.ndarray, what: str, size: int | None) -> None:
 
 
 def _check_symmetric(W: np.ndarray, what: str) -> None:
-    i, j = np.unravel_index(np.argmax(abs(W - W.T)), W.shape)
-    if abs(W[i, j] - W[j, i]) > CLOSE * W.max():
+    apart = abs(W - W.T)
+    apart[(W > 0) != (W.T > 0)] = np.inf  # a link one way only, however light: one would wait
+    i, j = np.unravel_index(np.argmax(apart), W.shape)
+    if apart[i, j] > CLOSE * W.max():
         raise ValueError(
             f"{what} must be symmetric here, got W[{i}, {j}] = {W[i, j]:.6g} and W[{j}, {i}] = "
             f"{W[j, i]:.6g}"
@@ -119,7 +127,9 @@ def _check_connected(W: np.ndarray, what: str) -> None:
 def spectral_gap(W: np.ndarray) -> float:
     """delta = 1 - |lambda_2|, from 0 to 1: how fast W mixes; lambda_2 is second by size.
 
-    A step of exact gossip leaves at most (1 - delta)^2 of the squared distance from the mean.
+    A step of exact gossip leaves at most (1 - delta)^2 of the squared distance from the mean, if W
+    is symmetric. If it is not, that is so in the long run; a single step leaves at most the square
+    of the largest singular value of W without the mean, ||W - 11^T / n||_2, which may be 1.
     """
     n = len(W)
     rest = W - np.full((n, n), 1 / n)  # without the eigenvalue 1 of the mean

@@ -28,12 +28,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ddml_kit.cluster.checks import real
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.problems.problem import Batch, Problem
 from ddml_kit.problems.sharding import Split, contiguous
 from ddml_kit.problems.sparse import dense
 from ddml_kit.topologies.mixing import check_similarity
-from ddml_kit.training.gossip import exchange
+from ddml_kit.training.gossip import check_steps, exchange
 
 
 def personalised(
@@ -56,6 +57,7 @@ def personalised(
     samples. Snapshots are the rank's own model, one each time that it wakes.
     Raises ValueError for a W or settings that won't do.
     """
+    check_steps(steps)
     me = Person(comm, problem, W, mu, smoothness, noise, split)
     draws = comm.stream("wakes").integers(comm.size, size=steps)
     wakes = comm.broadcast(draws).tolist()
@@ -91,6 +93,7 @@ def personalised_rounds(
     scale of Laplace noise on every number of a gradient. split: who holds which samples. Snapshots
     are the rank's own model. Raises ValueError for a W or settings that won't do.
     """
+    check_steps(steps)
     me = Person(comm, problem, W, mu, smoothness, noise, split)
     w = problem.initial(seed=0)
     comm.snapshot(w)
@@ -167,11 +170,11 @@ def objective(
 
 
 def check(comm: Comm, W: np.ndarray, mu: float, smoothness: float, noise: float) -> None:
-    """Raises ValueError for settings that can't be met."""
+    """Raises ValueError for settings that can't be met, TypeError for what are no numbers."""
     check_similarity(W, size=comm.size)
-    if not mu > 0:
+    if not real("mu must be a number", mu) > 0:
         raise ValueError(f"mu must be more than 0, got {mu}")
-    if not smoothness > 0:
+    if not real("smoothness must be a number", smoothness) > 0:
         raise ValueError(f"smoothness must be more than 0, got {smoothness}")
-    if not noise >= 0:
+    if not real("noise must be a number", noise) >= 0:
         raise ValueError(f"noise must be 0 or more, got {noise}")

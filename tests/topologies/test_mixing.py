@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from itertools import islice
 
 import networkx as nx
 import numpy as np
@@ -24,6 +26,7 @@ from ddml_kit.topologies import (
     star,
     torus,
 )
+from ddml_kit.topologies.consensus import distance, exact, exact_step
 
 
 @st.composite
@@ -81,6 +84,22 @@ def test_the_gap_of_a_matrix_that_is_not_symmetric():
     assert spectral_gap(one_way) == pytest.approx(1 - math.sqrt(0.5))
 
 
+def test_a_step_may_leave_more_than_the_gap_says_where_w_is_not_normal():
+    """The gap tells the long run; the largest singular value without the mean bounds a step."""
+    W = np.array([[0, 1, 0, 1], [0, 1, 1, 0], [1, 0, 0, 1], [1, 0, 1, 0]]) / 2
+    check_mixing(W, symmetric=False)
+    rest = W - 0.25
+    bound = np.linalg.norm(rest, 2)
+    worst = np.linalg.svd(rest)[2][0][:, None]
+    share = distance(exact_step(worst, W)) / distance(worst)
+    assert share == pytest.approx(bound**2)
+    assert share > 1.9 * (1 - spectral_gap(W)) ** 2
+    X = np.random.default_rng(0).standard_normal((4, 3))
+    after = [distance(X) for X in islice(exact(X, W), 21)]
+    assert all(b <= a * bound**2 * (1 + 1e-9) for a, b in itertools.pairwise(after))
+    assert after[20] / after[19] == pytest.approx((1 - spectral_gap(W)) ** 2, rel=1e-3)
+
+
 def test_beta_and_the_safe_step_are_those_of_theorem_2():
     W = metropolis(ring(25))
     b = 2 / 3 * (1 + math.cos(math.pi / 25))
@@ -91,6 +110,23 @@ def test_beta_and_the_safe_step_are_those_of_theorem_2():
     for omega in (0.0, 1.5, math.nan):
         with pytest.raises(ValueError, match=f"omega must be more than 0 and .* 1, got {omega}"):
             choco_gamma(W, omega)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_nobody_need_keep_a_part_of_its_own_where_vectors_do_not_swing(symmetric):
+    W = (np.ones((3, 3)) - np.eye(3)) / 2
+    check_mixing(W, symmetric=symmetric)
+    assert spectral_gap(W) == pytest.approx(0.5)
+
+
+def test_links_of_a_multigraph_count_once():
+    twice = nx.MultiGraph([(0, 1), (0, 1), (1, 2), (2, 2)])
+    np.testing.assert_array_equal(metropolis(twice), metropolis(nx.path_graph(3)))
+
+
+def test_a_topology_is_a_graph():
+    with pytest.raises(TypeError, match="a topology is a networkx graph, got ndarray"):
+        metropolis(np.eye(3))
 
 
 APART = np.kron(np.eye(2), np.full((2, 2), 0.5))
@@ -131,6 +167,8 @@ def test_alikeness_need_not_add_up_to_1():
         check_similarity(APART)
     with pytest.raises(ValueError, match=r"a similarity must be symmetric here, got W\[0, 1\] = 3"):
         check_similarity(np.triu(alike))
+    nearly = np.array([[1.0, 1 - 1e-12], [1.0, 1.0]])
+    check_similarity(nearly)
 
 
 @pytest.mark.parametrize(

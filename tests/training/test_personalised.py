@@ -180,15 +180,22 @@ def test_the_noise_is_what_epsilon_asks_for():
         np.testing.assert_allclose(noisy.results[rank], plain.results[rank] - 0.5 * drawn)
 
 
+HALF_A_LINK = np.array([[1, 1, 1e-12], [1, 1, 1], [0, 1, 1]])  # one would send, nobody would wait
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        ({"steps": -1}, "steps must be 0 or more, got -1"),
+        ({"steps": 1.5}, "steps must be a whole number, got 1.5"),
+        ({"mu": "a"}, "mu must be a number, got 'a'"),
         ({"mu": 0.0}, "mu must be more than 0, got 0.0"),
         ({"smoothness": -1.0}, "smoothness must be more than 0, got -1.0"),
         ({"noise": -0.1}, "noise must be 0 or more, got -0.1"),
         ({"W": np.eye(3)}, "a similarity must connect all ranks, got 3 parts"),
         ({"W": np.triu(np.ones((3, 3)))}, "a similarity must be symmetric here"),
+        ({"W": HALF_A_LINK}, r"must be symmetric here, got W\[0, 2\] = 1e-12 and W\[2, 0\] = 0"),
         ({"W": np.ones((2, 2))}, r"a similarity is \(n, n\) for n ranks, got \(2, 2\) for 3"),
     ],
 )
