@@ -220,6 +220,43 @@ ANSWERS = {
             "    return sizes",
         ),
     },
+    "06_compression.ipynb": {
+        "packed_signs(my_signs)": (
+            "def my_signs(comm, x, d):\n"
+            "    if comm.rank == 0:\n"
+            "        comm.send(np.where(x < 0, -1, 1).astype(np.int8), 1)\n"
+            "    else:\n"
+            "        return comm.recv(0).value",
+            "eight of them fit a byte",
+            "def my_signs(comm, x, d):\n"
+            "    if comm.rank == 0:\n"
+            "        comm.send(np.packbits(x < 0), 1)\n"
+            "    else:\n"
+            "        return 1 - 2.0 * np.unpackbits(comm.recv(0).value, count=d)",
+        ),
+        "top_k_with_memory(my_top_k)": (
+            "def my_top_k(gradient, memory, k):\n"
+            "    kept = np.argsort(-abs(gradient))[:k]\n"
+            "    return kept, gradient[kept], memory",
+            "not the expected answer",
+            "def my_top_k(gradient, memory, k):\n"
+            "    x = gradient + memory\n"
+            "    kept = np.argsort(-abs(x))[:k]\n"
+            "    values = x[kept]\n"
+            "    x[kept] = 0\n"
+            "    return kept, values, x",
+        ),
+        "codec_for_link(my_codec)": (
+            "def my_codec(n, bandwidth, nbytes, codecs):\n"
+            "    return min(codecs, key=lambda name: codecs[name][0])",
+            "not the expected answer",
+            "def my_codec(n, bandwidth, nbytes, codecs):\n"
+            "    seconds = {'everything': 2 * (n - 1) / n * nbytes / bandwidth}\n"
+            "    for name, (size, encode, decode) in codecs.items():\n"
+            "        seconds[name] = encode + (n - 1) * size / bandwidth + n * decode\n"
+            "    return min(seconds, key=seconds.get)",
+        ),
+    },
     "07_decentralised.ipynb": {
         "metropolis_weights(my_weights)": (
             "def my_weights(neighbours):\n"

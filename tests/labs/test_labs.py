@@ -150,6 +150,44 @@ def test_batch_size(chromium, tmp_path: Path) -> None:
         assert panel.runs()[-1].endswith("(stopped)")
 
 
+def test_compression(chromium, tmp_path: Path) -> None:
+    with opened(chromium, LABS, "06_compression.ipynb", tmp_path) as notebook:
+        notebook.run_all()
+        figures = notebook.page.locator(".jp-RenderedPlotly .main-svg:first-child")
+        figures.nth(7).wait_for()
+        assert figures.count() == 8
+        panel = notebook.dashboard()
+        panel.press("Clear")
+        panel.move("workers", "4")
+        seen = {}
+        for codec in ("everything", "signs", "top"):
+            panel.move("codec", codec)
+            panel.move("feedback", True)
+            panel.press("Run")
+            panel.wait()
+            seen[codec] = panel.answers()
+        for name in ("a step takes", "each sends a step", "of all bytes"):
+            assert len({answers[name] for answers in seen.values()}) == 3
+        assert panel.runs()[-1] == "top 1 % + memory, 4 workers"
+        panel.press("13 of 32 bits")
+        panel.wait()
+        assert panel.answer("a step takes") == "26 ms"
+        panel.press("signs")
+        panel.wait()
+        panel.press("signs, remembered")
+        panel.wait()
+        panel.place.scroll_into_view_if_needed()
+        notebook.screenshot("compression-1100", 1100, 1000)
+        notebook.screenshot("compression-800", 800, 1500)
+        panel.press("QSGD 2, remembered")
+        panel.wait()
+        notebook.screenshot("compression-lost-1100", 1100, 1000)
+        panel.move("cluster", "processes")
+        panel.move("workers", "2")
+        panel.run_and_stop()
+        assert panel.runs()[-1].endswith("(stopped)")
+
+
 def test_decentralised(chromium, tmp_path: Path) -> None:
     with opened(chromium, LABS, "07_decentralised.ipynb", tmp_path) as notebook:
         notebook.run_all()
