@@ -10,7 +10,8 @@ attackers are the last ranks. They hear what the honest send before they send th
 on their lies; that costs messages, which a trace shows and a real attacker would hide. An attack
 may also leave the gradient as it is, and tamper with the samples (`poison`), or with the time: with
 `stale` the liars' gradients are right, but of a model of so many steps ago, which is how an honest
-worker of an asynchronous system looks to a rule.
+worker of an asynchronous system looks to a rule. What is not of the model's length is a plain lie,
+like NaN: a rule leaves it out and counts a liar.
 
 Departure: without a server a liar tells everybody the same. One that tells each a different lie
 drives the models apart, which no rule mends that looks at one's own mail only.
@@ -19,11 +20,13 @@ drives the models apart, which no rule mends that looks at one's own mail only.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
 from ddml_kit.aggregation import Rule, mean
 from ddml_kit.attacks import Attack, Poison
+from ddml_kit.cluster.checks import whole
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.problems.problem import Batch, BatchSize, Problem
 from ddml_kit.problems.sharding import Split, contiguous
@@ -40,7 +43,8 @@ def robust(rule: Rule, f: int, *, attack: Attack | None = None, attackers: int =
 
     f: how many liars the rule assumes. attack: what the last `attackers` ranks send; None: what
     they are given. Its randomness is the stream "attack" of each attacker, which sends its own row
-    of the lies. Raises ValueError for numbers that can't be, or what the rule refuses.
+    of the lies. Raises TypeError or ValueError for numbers that can't be, or for what the rule
+    refuses.
     """
 
     def reducer(comm: Comm) -> Reduce:
@@ -56,7 +60,7 @@ def robust(rule: Rule, f: int, *, attack: Attack | None = None, attackers: int =
                 seen = np.stack(sent[:honest])
                 mine = lies(seen, attackers, rng)[comm.rank - honest] if liar else None
                 sent[honest:] = comm.all_gather(mine)[honest:]
-            return rule(np.stack(sent), f)
+            return rule(together(sent, gradient), f)
 
         return reduce
 
@@ -84,11 +88,12 @@ def server_less(
     rule: makes one gradient of all. f: liars that it assumes. attack: what liars send. attackers:
     how many liars there are, the last ranks. poison: what liars do to their samples. stale: steps
     by which the liars' models are old. split: who holds which samples.
-    Raises ValueError for numbers that can't be, or what the rule refuses.
+    Raises TypeError or ValueError for numbers that can't be, or for what the rule refuses.
     """
+    check_stale(stale)
     reduce = robust(rule, f, attack=attack, attackers=attackers)(comm)
     lies = comm.rank >= comm.size - attackers
-    worker = Worker(comm, problem, poison if lies else None, old(stale) if lies else 0)
+    worker = Worker(comm, problem, poison if lies else None, stale if lies else 0)
     w = problem.initial(seed=0)
     step = optimiser(w)
     shard = problem.shard(comm.rank, comm.size, split)
@@ -120,9 +125,10 @@ def robust_server(
     rule: makes one gradient of all. f: liars that it assumes. attack: what liars send. attackers:
     how many liars there are, the last ranks. poison: what liars do to their samples. stale: steps
     by which the liars' models are old. split: who holds which samples.
-    Raises ValueError for numbers that can't be, or what the rule refuses.
+    Raises TypeError or ValueError for numbers that can't be, or for what the rule refuses.
     """
     workers = comm.size - 1
+    check_stale(stale)
     check(rule, f, attackers, workers)
     w = problem.initial(seed=0)
     if comm.rank == 0:
@@ -130,14 +136,14 @@ def robust_server(
         comm.snapshot(w)
         for k in range(steps):
             sent = [comm.recv(source, GRADIENT).value for source in range(1, comm.size)]
-            step(rule(np.stack(sent), f), schedule(k))
+            step(rule(together(sent, w), f), schedule(k))
             comm.snapshot(w)
             for dest in range(1, comm.size):
                 comm.send(w, dest, MODEL)
         return w
     liars = range(comm.size - attackers, comm.size)
     lies = comm.rank in liars
-    worker = Worker(comm, problem, poison if lies else None, old(stale) if lies else 0)
+    worker = Worker(comm, problem, poison if lies else None, stale if lies else 0)
     shard = problem.shard(comm.rank - 1, workers, split)
     for batch in shard.batches(comm.stream("batches"), batch_size, steps):
         gradient = worker.gradient(w, batch)
@@ -177,22 +183,38 @@ class Worker:
         return gradient
 
 
-def old(stale: int) -> int:
-    """stale. Raises ValueError unless it is 0 or more."""
-    if stale < 0:
-        raise ValueError(f"stale must be 0 steps or more, got {stale}")
-    return stale
+def together(sent: Sequence[np.ndarray], model: np.ndarray) -> np.ndarray:
+    """The gradients as rows, (n, d); NaN is in the place of those that are not like the model."""
+    return np.stack([like(vector, model) for vector in sent])
+
+
+def like(vector: np.ndarray, model: np.ndarray) -> np.ndarray:
+    """The vector if its shape is the model's, (d,), else NaN, (d,)."""
+    return vector if np.shape(vector) == model.shape else np.full_like(model, np.nan)
 
 
 def check(rule: Rule, f: int, attackers: int, workers: int) -> None:
-    """Raises ValueError for numbers that can't be, and what the rule says to so few workers."""
+    """Raises for numbers that can't be, and what the rule says to so few workers."""
     if workers < 1:
         raise ValueError("a robust server needs a worker beside it, got 1 rank")
-    if f < 0:
+    check_liars(f, attackers, workers)
+    rule(np.zeros((workers, 1)), f)
+
+
+def check_liars(f: int, attackers: int, workers: int) -> None:
+    """Raises TypeError for what is no whole number, ValueError unless f, attackers >= 0 and one
+    worker is honest.
+    """
+    if whole("f must be a whole number of liars", f) < 0:
         raise ValueError(f"f must be 0 liars or more, got {f}")
-    if not 0 <= attackers < workers:
+    if not 0 <= whole("attackers must be a whole number", attackers) < workers:
         raise ValueError(
             f"attackers must be 0 or more and leave an honest worker, got {attackers} of "
             f"{workers} workers"
         )
-    rule(np.zeros((workers, 1)), f)
+
+
+def check_stale(stale: int) -> None:
+    """Raises TypeError for what is no whole number, ValueError unless it is 0 or more."""
+    if whole("stale must be a whole number of steps", stale) < 0:
+        raise ValueError(f"stale must be 0 steps or more, got {stale}")

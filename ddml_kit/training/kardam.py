@@ -42,10 +42,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ddml_kit.attacks import Attack, Poison
+from ddml_kit.cluster.checks import whole
 from ddml_kit.cluster.comm import Comm
 from ddml_kit.problems.problem import Problem
 from ddml_kit.problems.sharding import Split, contiguous
-from ddml_kit.training.byzantine import Worker
+from ddml_kit.training.byzantine import Worker, check_liars, like
 from ddml_kit.training.optimisers import Optimiser, undamped
 
 PUSH, MODEL = range(2)  # tags
@@ -81,10 +82,17 @@ class Judged(NamedTuple):
     staleness: np.ndarray
 
     def slowdown(self, attackers: int = 0) -> float:
-        """The share of honest gradients that the Lipschitz filter let pass; the last are liars."""
+        """The share of honest gradients that the Lipschitz filter let pass; the last are liars.
+
+        Raises ValueError where there were none, and where attackers leave no honest worker.
+        """
+        check_liars(0, attackers, len(self.passed))
         honest = slice(0, len(self.passed) - attackers)
         through = (self.passed + self.held)[honest].sum()
-        return float(through / (through + self.refused[honest].sum()))
+        judged = through + self.refused[honest].sum()
+        if judged == 0:
+            raise ValueError("a slowdown needs gradients that were judged, got none")
+        return float(through / judged)
 
 
 def slowdown_bounds(n: int, f: int) -> tuple[float, float]:
@@ -118,16 +126,12 @@ def kardam(
     attackers: how many liars there are, the last ranks. poison: what liars do to their samples.
     damping: what a gradient of some staleness counts. filters: whether gradients are judged at all.
     frequency: whether by the frequency filter, too. split: who holds which samples.
-    Each gradient counts as 1/n of a step. Raises ValueError for numbers that can't be.
+    Each gradient counts as 1/n of a step. One that is not of the model's length counts as NaN.
+    Raises TypeError or ValueError for numbers that can't be.
     """
     n = comm.size - 1
-    check(n, f)
-    if not 0 <= attackers < n:
-        raise ValueError(
-            f"attackers must be 0 or more and leave an honest worker, got {attackers} of {n} "
-            "workers"
-        )
-    if clocks < 0:
+    check(n, f, attackers)
+    if whole("clocks must be a whole number", clocks) < 0:
         raise ValueError(f"clocks must be 0 or more, got {clocks}")
     w = problem.initial(seed=0)
     if comm.rank == 0:
@@ -163,7 +167,7 @@ def serve(
     comm.snapshot(w)
     for _ in range(n * clocks):
         gradient, source, _ = comm.recv(tag=PUSH)
-        worker = source - 1
+        gradient, worker = like(gradient, w), source - 1
         verdict = PASSES if judge is None else judge.judge(worker, gradient)
         counts[verdict, worker] += 1
         if verdict == PASSES:
@@ -207,7 +211,8 @@ class Judge:
     def judge(self, worker: int, gradient: np.ndarray) -> int:
         """PASSES, REFUSED by the Lipschitz filter, or HELD by the frequency filter.
 
-        A gradient with NaN or infinite values never passes, and is not compared with.
+        gradient: the worker's, (dim,). One with NaN or infinite values never passes, and is not
+        compared with.
         """
         if not np.isfinite(gradient).all():
             self._coefficients[worker] = self._lengths[worker] = np.inf
@@ -252,11 +257,12 @@ def norm(x: np.ndarray, y: np.ndarray | float = 0.0) -> float:
     return float(np.linalg.norm(np.subtract(x, y, dtype=np.float64)))
 
 
-def check(n: int, f: int) -> None:
-    """Raises ValueError unless there are a worker, f >= 0, and 3f < n."""
+def check(n: int, f: int, attackers: int = 0) -> None:
+    """Raises TypeError for what is no whole number, ValueError unless there are a worker, f >= 0,
+    3f < n, and 0 <= attackers < n.
+    """
     if n < 1:
         raise ValueError("Kardam needs a worker beside its server, got 1 rank")
-    if f < 0:
-        raise ValueError(f"f must be 0 liars or more, got {f}")
+    check_liars(f, attackers, n)
     if not 3 * f < n:
         raise ValueError(f"Kardam needs n > 3f workers, got n={n} with f={f}")

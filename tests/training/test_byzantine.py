@@ -248,14 +248,35 @@ def test_snapshots_are_the_models_of_each_step(of_digits):
         ({"attackers": -1}, "attackers must be 0 or more .*, got -1 of 5 workers"),
         ({"attackers": 5}, "attackers must be .* leave an honest worker, got 5 of 5 workers"),
         ({"rule": krum, "f": 2}, r"krum needs n >= 2f \+ 3 gradients, got n=5 with f=2"),
-        ({"stale": -1, "attackers": 1}, "stale must be 0 steps or more, got -1"),
+        ({"stale": -1}, "stale must be 0 steps or more, got -1"),
+        ({"stale": 1.5}, r"stale must be a whole number of steps, got 1\.5"),
+        ({"attackers": 1.5}, r"attackers must be a whole number, got 1\.5"),
+        ({"f": 1.5}, r"f must be a whole number of liars, got 1\.5"),
     ],
 )
 def test_bad_numbers_are_refused_before_anything_is_sent(program, size, options, words):
     with pytest.raises(RankFailed, match=words) as caught:
         Simulated(size).run(program, small(), sgd(0.1), steps=2, batch_size=2, **options)
-    assert isinstance(caught.value.__cause__, ValueError)
+    assert isinstance(caught.value.__cause__, TypeError if "whole" in words else ValueError)
     assert caught.value.run.messages == 0
+
+
+def of_length(length, value=1.0):
+    return lambda honest, a, rng: np.full((a, length), value, honest.dtype)
+
+
+@pytest.mark.parametrize("program", [server_less, robust_server])
+@pytest.mark.parametrize("length", [0, 1, 5, 9])
+def test_a_lie_of_another_length_is_a_plain_lie_like_nan(program, length):
+    problem = small()
+    options = {"steps": 4, "attackers": 2}
+    w, wanted = (
+        train(program, problem, 7, rule=median, f=2, attack=attack, **options)
+        for attack in (of_length(length), nan)
+    )
+    np.testing.assert_array_equal(w, wanted)
+    with pytest.raises(RankFailed, match=r"at most f gradients may lie, got 2 .* with f=1"):
+        train(program, problem, 7, rule=median, f=1, attack=of_length(length), **options)
 
 
 def test_a_server_alone_has_nobody_to_listen_to():

@@ -114,6 +114,25 @@ def test_nan_never_passes(of_digits):
     assert test.accuracy(done.w) > 0.9
 
 
+@pytest.mark.parametrize("length", [0, 1, 9, 651])
+def test_a_gradient_of_another_length_never_passes(length, of_digits):
+    def attack(honest, a, rng):
+        return np.full((a, length), 1e-6, honest.dtype)
+
+    problem, test = of_digits
+    done = judged(problem, attack=attack, attackers=3)
+    assert done.refused[-3:].tolist() == [60] * 3
+    assert test.accuracy(done.w) > 0.9
+
+
+def test_there_is_no_slowdown_of_nothing(of_digits):
+    nothing = judged(of_digits[0], clocks=0)
+    with pytest.raises(ValueError, match="a slowdown needs gradients that were judged, got none"):
+        nothing.slowdown()
+    with pytest.raises(ValueError, match="leave an honest worker, got 10 of 10 workers"):
+        nothing.slowdown(10)
+
+
 def test_samples_with_flipped_labels_never_fit_and_their_gradients_jump(of_digits):
     done = judged(of_digits[0], poison=label_flip(10), attackers=3)
     assert 0 < done.passed[-3:].mean() < 0.6 * done.passed[:-3].mean()
@@ -308,13 +327,16 @@ def test_a_stale_gradient_counts_less(of_digits):
         (5, {"attackers": -1}, "attackers must be 0 or more .*, got -1 of 4 workers"),
         (5, {"attackers": 4}, "leave an honest worker, got 4 of 4 workers"),
         (5, {"clocks": -1}, "clocks must be 0 or more, got -1"),
+        (5, {"clocks": 1.5}, r"clocks must be a whole number, got 1\.5"),
+        (5, {"f": 1.5}, r"f must be a whole number of liars, got 1\.5"),
+        (5, {"attackers": 0.5}, r"attackers must be a whole number, got 0\.5"),
     ],
 )
 def test_bad_numbers_are_refused_before_anything_is_sent(size, options, words):
     problem = LeastSquares(np.ones((8, 2)), np.ones(8))
     with pytest.raises(RankFailed, match=words) as caught:
         Simulated(size).run(kardam, problem, sgd(0.1), **{"clocks": 2, "batch_size": 1, **options})
-    assert isinstance(caught.value.__cause__, ValueError)
+    assert isinstance(caught.value.__cause__, TypeError if "whole" in words else ValueError)
     assert caught.value.run.messages == 0
     with pytest.raises(ValueError, match="Kardam needs n > 3f workers, got n=6 with f=2"):
         slowdown_bounds(6, 2)
