@@ -9,8 +9,19 @@ import pytest
 
 from ddml_kit.cluster import RankFailed, Simulated
 from ddml_kit.cluster.trace import ALL_GATHER, ALL_REDUCE
-from ddml_kit.compression import Sign, TopK
+from ddml_kit.compression import (
+    QSGD,
+    Mantissa,
+    OneBit,
+    RandomK,
+    Sign,
+    TernGrad,
+    Threshold,
+    TopK,
+    elias,
+)
 from ddml_kit.compression.atomo import ATOMO
+from ddml_kit.compression.shrunk import bits
 from ddml_kit.compression.sketch import Sketch
 from ddml_kit.problems import Logistic, digits
 from ddml_kit.training.adaptive import adam
@@ -29,6 +40,17 @@ REDUCERS = {
     "sketch": compressed(Sketch(16, 4)),
     "shared": shared_entries(0.1, unbiased=True),
     "shared, feedback": shared_entries(0.1, feedback=True),
+}
+
+MORE = {
+    "qsgd": compressed(QSGD(8)),
+    "qsgd, fixed": compressed(QSGD(7, elias.fixed, bucket=100)),
+    "terngrad": compressed(TernGrad(clip=2.5)),
+    "one_bit, feedback": compressed(OneBit(SHAPES), feedback=True),
+    "mantissa": compressed(Mantissa(7)),
+    "threshold, feedback": compressed(Threshold(0.01), feedback=True),
+    "random_k": compressed(RandomK(0.1, unbiased=True)),
+    "shrunk": compressed(bits(4, 640), feedback=True),
 }
 
 
@@ -53,7 +75,8 @@ def test_the_same_bits_on_every_rank_of_every_cluster(size, of_digits):
             for optimiser in (sgd(0.1), adam(0.01))
         ]
 
-    runs = [cluster(size).run(program, of_digits, list(REDUCERS.values())) for cluster in CLUSTERS]
+    reducers = [*REDUCERS.values(), *MORE.values()]
+    runs = [cluster(size).run(program, of_digits, reducers) for cluster in CLUSTERS]
     models = [np.array(result) for run in runs for result in run.results]
     for a, b in itertools.pairwise(models):
         np.testing.assert_array_equal(a, b, strict=True)
@@ -71,7 +94,10 @@ def test_buckets_that_travel_at_once_draw_the_same_numbers_on_every_cluster(of_d
             np.testing.assert_array_equal(model, models[0])
 
 
-@pytest.mark.parametrize("reducer", REDUCERS.values(), ids=REDUCERS)
+EVERY = REDUCERS | MORE
+
+
+@pytest.mark.parametrize("reducer", EVERY.values(), ids=EVERY)
 def test_it_learns_digits(of_digits, reducer):
     run = Simulated(4).run(
         data_parallel, of_digits, sgd(0.1), steps=150, batch_size=16, reducer=reducer
