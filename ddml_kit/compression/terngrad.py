@@ -2,9 +2,11 @@
 
 W. Wen, C. Xu, F. Yan, C. Wu, Y. Wang, Y. Chen, H. Li, "TernGrad: ternary gradients to reduce
 communication in distributed deep learning", NeurIPS 2017, arXiv 1705.07878, equations 1 to 4: m is
-the largest |x_i|, and |x_i| / m the probability of not being 0. Section 4.1: clipped before at
-c = 2.5 standard deviations, m is smaller and so is the variance; then it is the clipped vector that
-is right on average. The paper has a scale for each layer; here the vector has one.
+the largest |x_i|, and |x_i| / m the probability of not being 0. Clipped before at c = 2.5 standard
+deviations, as the paper proposes, m is smaller and so is the variance; then it is the clipped
+vector that is right on average. Departures: the paper has a scale for each layer, here the vector
+has one; deviations are those from 0, not from the mean, or a vector of equal entries would be
+clipped to nothing.
 
 3^5 = 243 fit a byte: 1.6 bits an entry, where log2(3) is 1.585.
 """
@@ -27,8 +29,8 @@ SCALE = np.dtype("<f4")
 class TernGrad:
     """d / 5 bytes, rounded up, and 4 for the scale.
 
-    clip: entries are cut at so many standard deviations; None: they aren't. Raises ValueError
-    unless it is above 0.
+    clip: entries are cut at so many standard deviations from 0, the root of their mean square;
+    None: they aren't. Raises ValueError unless it is above 0.
     """
 
     clip: float | None = None
@@ -43,7 +45,8 @@ class TernGrad:
         values = vector(x)
         scale = largest_size(values)
         if self.clip is not None and len(values):
-            bound = np.float32(self.clip * np.std(values, dtype=np.float64))
+            deviation = np.sqrt(np.mean(np.square(values, dtype=np.float64)))
+            bound = np.float32(min(self.clip * deviation, scale))
             values = np.clip(values, -bound, bound)
             scale = largest_size(values)
         digits = np.empty(len(values), np.int16)

@@ -157,4 +157,12 @@ def test_terngrad_takes_1_6_bits_an_entry_and_knows_its_digits() -> None:
 def test_clipping_makes_terngrad_s_scale_smaller() -> None:
     x = np.random.default_rng(0).standard_t(3, size=10_000)
     clipped = TernGrad(clip=2.5).encode(x, np.random.default_rng(1))
-    assert np.frombuffer(clipped.data, "<f4", 1) == np.float32(2.5 * x.astype(np.float32).std())
+    deviation = np.sqrt(np.mean(x.astype(np.float32).astype(float) ** 2))
+    assert np.frombuffer(clipped.data, "<f4", 1) == np.float32(2.5 * deviation)
+
+
+@pytest.mark.parametrize("x", [[3.0], [0.1] * 10, [1.0, 1.0 + 1e-7], [-2.0] * 4], ids=str)
+def test_clipping_leaves_equal_entries_alone(x: list[float]) -> None:
+    codec = TernGrad(clip=2.5)
+    decoded = codec.decode(codec.encode(np.array(x), np.random.default_rng(0)))
+    np.testing.assert_allclose(decoded, x, rtol=1e-6)
