@@ -16,6 +16,8 @@ import numpy as np
 Compress = Callable[[np.ndarray], np.ndarray]
 State = tuple[np.ndarray, np.ndarray]  # X and X_hat
 
+SMALLEST = 1e-6  # step size that is worth a try
+
 
 def distance(X: np.ndarray) -> float:
     """The consensus error: the mean over ranks of |x_i - the mean of all x|^2."""
@@ -71,15 +73,16 @@ def choco(X: np.ndarray, W: np.ndarray, *, Q: Compress, gamma: float) -> Iterato
 
 
 def largest_gamma(error: Callable[[float], float], *, tolerance: float = 1 / 32) -> float:
-    """The largest step size up to 1 with which a gossip contracts, to a tolerance; 0 if none is.
+    """The largest step size up to 1 with which a gossip contracts, to a share `tolerance` of it.
 
     error(gamma): what is left of the error after some steps with it, 1 for as much as at first. It
-    is found by halving, so an error that falls with some gamma must fall with each smaller one.
+    is found by halving, so an error that falls with some gamma must fall with each smaller one. 0
+    if it falls with none from one millionth on.
     """
     if error(1.0) < 1:
         return 1.0
     low, high = 0.0, 1.0
-    while high - low > tolerance:
+    while high - low > tolerance * high and high > SMALLEST:
         middle = (low + high) / 2
         low, high = (middle, high) if error(middle) < 1 else (low, middle)
     return low

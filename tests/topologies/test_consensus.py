@@ -144,8 +144,9 @@ def test_a_larger_gap_agrees_sooner(start):
     assert after[1] < after[0] / 100
 
 
-@pytest.mark.parametrize("limit", [0.0, 0.3, 0.95])
-def test_the_largest_step_size_is_found_to_the_tolerance(limit):
-    found = largest_gamma(lambda gamma: 0.5 if gamma <= limit else 2.0, tolerance=0.01)
-    assert limit - 0.01 <= found <= limit
+@pytest.mark.parametrize("limit", [0.0, 2e-5, 0.03, 0.3, 0.95])
+def test_the_largest_step_size_is_found_to_a_share_of_it(limit):
+    for tolerance in (0.01, 1 / 32):
+        found = largest_gamma(lambda gamma: 0.5 if gamma <= limit else 2.0, tolerance=tolerance)
+        assert limit * (1 - 1.01 * tolerance) <= found <= limit
     assert largest_gamma(lambda gamma: 0.5) == 1.0
