@@ -261,6 +261,7 @@ def test_the_same_run_gives_the_same_output(monkeypatch) -> None:
         ([1.3, 27.8], {"type": "log", "dtick": "D2", "tickformat": "~g"}),
         ([1.0, 126.0], {"type": "log", "dtick": 1}),
         ([5e-8, 0.01], {"type": "log", "dtick": 1, "exponentformat": "power"}),
+        ([1e-15, 1.0], {"type": "log", "dtick": 2, "exponentformat": "power"}),
         ([0.0, 2.0], {"type": "log", "dtick": "D2", "tickformat": "~g"}),
     ],
 )

@@ -118,7 +118,7 @@ def choco(
 
 
 def _observe_steps(answer: Callable[..., Any], case: Case) -> Observed:
-    """What each rank has after each of a few steps, and what was sent."""
+    """What the ranks have after each of a few steps, (steps, ranks, d), and what was sent."""
     vectors, W, gamma, codec = case.arguments
 
     def program(comm: Comm) -> list[Any]:
@@ -133,14 +133,18 @@ def _observe_steps(answer: Callable[..., Any], case: Case) -> Observed:
         return after
 
     run = Simulated(len(vectors)).run(program)
-    return Observed(list(run.results), {"message": run.messages, "byte": run.bytes})
+    value: Any = [list(step) for step in zip(*run.results, strict=True)]
+    if all(x.shape == vectors[0].shape for step in value for x in step):
+        value = np.array(value)
+    return Observed(value, {"message": run.messages, "byte": run.bytes})
 
 
 def _steps_case(graph: nx.Graph, vectors: Sequence[Sequence[float]], k: int) -> Case:
     W = metropolis(graph)
     rows = [f"x = {list(vector)} on rank {rank}" for rank, vector in enumerate(vectors)]
     weights = f"W = {np.round(W, 3).tolist()}, gamma = {GAMMA}, codec = TopK({k})"
-    shown = "\n".join([f"{STEPS} steps, {len(vectors)} ranks", *rows, weights])
+    told = f"{STEPS} steps, {len(vectors)} ranks: after each step, the rank's x in a row each"
+    shown = "\n".join([told, *rows, weights])
     return Case(shown, ([np.array(v, float) for v in vectors], W, GAMMA, TopK(k)))
 
 

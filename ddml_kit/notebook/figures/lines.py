@@ -82,10 +82,12 @@ def _heights(groups: Mapping[str, Points]) -> list[float]:
 
 
 def log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """Powers of ten; also twos and fives between few of them, and 10^-6 where 1e-6 would be 1µ."""
+    """Powers of ten, not all of many; also twos and fives between few of them, and 10^-6 where 1e-6
+    would be 1µ.
+    """
     values = [value for value in values if value > 0]
     low, high = (math.log10(end) for end in (min(values, default=1), max(values, default=1)))
-    axis: dict[str, Any] = {"type": "log", "dtick": 1}
+    axis: dict[str, Any] = {"type": "log", "dtick": math.ceil((high - low) / 9) or 1}
     if high - low < 1.5:
         axis |= {"dtick": "D2", "tickformat": "~g"}
     elif low < -3 or high > 6:
