@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -25,29 +26,47 @@ def check_mode(model: Any) -> None:
 
 
 def check_bounds(bounds: Bounds) -> None:
-    """Raises ValueError unless the first is below the second."""
-    low, high = bounds
-    if not low < high:
+    """Raises ValueError unless they are two numbers, the first below the second."""
+    try:
+        low, high = bounds
+        in_order = bool(low < high)
+    except (TypeError, ValueError):
+        raise ValueError(f"bounds are (least, greatest), two numbers, got {bounds!r}") from None
+    if not in_order:
         raise ValueError(f"bounds are (least, greatest), the first below, got ({low}, {high})")
 
 
 def check_eps(eps: float) -> None:
-    """Raises ValueError for a radius that is negative or not finite."""
-    if not 0 <= eps < math.inf:
+    """Raises ValueError for a radius that is negative or not finite, TypeError for no number."""
+    if not 0 <= real(eps, "eps") < math.inf:
         raise ValueError(f"eps must be 0 or more and finite, got {eps}")
 
 
 def check_steps(step: float, steps: int) -> None:
     """Raises ValueError for a step that is not positive, or a negative number of steps."""
-    if not 0 < step < math.inf:
+    if not 0 < real(step, "step") < math.inf:
         raise ValueError(f"step must be above 0 and finite, got {step}")
     check_count(steps, "steps", least=0)
 
 
 def check_count(count: int, what: str, least: int = 1) -> None:
-    """Raises ValueError for a number below the least."""
+    """Raises ValueError for a number below the least, TypeError for no whole number."""
+    try:
+        operator.index(count)
+    except TypeError:
+        raise TypeError(f"{what} must be a whole number, got {count!r}") from None
     if count < least:
         raise ValueError(f"{what} must be {least} or more, got {count}")
+
+
+def real(value: float, what: str) -> float:
+    """The number as a float. Raises TypeError for what is none."""
+    if not isinstance(value, str | bytes):  # which float() would read
+        try:
+            return float(value)
+        except (TypeError, ValueError, RuntimeError):
+            pass
+    raise TypeError(f"{what} must be a number, got {value!r}")
 
 
 def as_images(x: Any, bounds: Bounds) -> torch.Tensor:

@@ -13,24 +13,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ddml_kit.cluster.checks import real, whole
 from ddml_kit.compression import elias
 from ddml_kit.compression.codec import Codec
 from ddml_kit.compression.payload import Payload
 from ddml_kit.compression.qsgd import QSGD
+
+MOST_BITS = 16  # of QSGD's levels, with their sign
 
 
 @dataclass(frozen=True)
 class Shrunk:
     """What the codec says, divided by tau, 1 or more, which both ends know and does not travel.
 
-    Raises ValueError unless tau is 1 or more and finite.
+    Raises ValueError unless tau is 1 or more and finite, TypeError for what is no number.
     """
 
     codec: Codec
     tau: float
 
     def __post_init__(self) -> None:
-        if not 1 <= self.tau < np.inf:
+        if not 1 <= real("tau is a number", self.tau) < np.inf:
             raise ValueError(f"tau must be 1 or more and finite, got tau={self.tau}")
 
     def encode(self, x: np.ndarray, rng: np.random.Generator | None = None) -> Payload:
@@ -43,7 +46,12 @@ class Shrunk:
 
 
 def bits(b: int, d: int) -> Shrunk:
-    """Each of d numbers in b bits, 2 or more, and 4 bytes for all: QSGD, shrunk."""
+    """Each of d numbers in b bits, 2 to 16, and 4 bytes for all: QSGD, shrunk.
+
+    Raises ValueError for another b.
+    """
+    if not 2 <= whole("a number takes a whole number of bits", b) <= MOST_BITS:
+        raise ValueError(f"a number takes 2 to {MOST_BITS} bits, got b={b}")
     levels = 2 ** (b - 1) - 1
     return Shrunk(QSGD(levels, elias.fixed), tau_of_qsgd(levels, d))
 

@@ -64,6 +64,9 @@ REFUSED = {
     "eps is no number": ({"eps": np.nan}, "eps must be 0 or more and finite, got nan"),
     "infinite eps": ({"eps": np.inf}, "eps must be 0 or more and finite, got inf"),
     "bounds upside down": ({"bounds": (1.0, 0.0)}, "the first below, got (1.0, 0.0)"),
+    "no bounds": ({"bounds": None}, "bounds are (least, greatest), two numbers, got None"),
+    "three bounds": ({"bounds": (0, 1, 2)}, "(least, greatest), two numbers, got (0, 1, 2)"),
+    "bounds of text": ({"bounds": (0, "b")}, "(least, greatest), two numbers, got (0, 'b')"),
     "empty bounds": ({"bounds": (1.0, 1.0)}, "the first below, got (1.0, 1.0)"),
     "outside": ({"x": one_wrong()}, "within their bounds (0, 1), got 1.5 and 0 other"),
     "NaN": ({"x": with_nan()}, "within their bounds (0, 1), got nan and 0 other"),
@@ -106,6 +109,15 @@ def test_pgd_refuses_with_rule_and_value(changed, sentence):
 
 
 def test_other_types_are_refused():
+    for changed, sentence in (
+        ({"eps": "a"}, "eps must be a number, got 'a'"),
+        ({"step": None, "eps": None}, "eps must be a number, got None"),
+        ({"step": "0.1"}, "step must be a number, got '0.1'"),
+        ({"steps": 2.5}, "steps must be a whole number, got 2.5"),
+        ({"restarts": 1.5}, "restarts must be a whole number, got 1.5"),
+    ):
+        with pytest.raises(TypeError, match=sentence):
+            attack(**changed)
     with pytest.raises(TypeError, match=r"array or tensor of floats, got torch.uint8"):
         attack(x=np.zeros((4, 3, 4), np.uint8))
     with pytest.raises(TypeError, match=r"array or tensor of floats, got list"):

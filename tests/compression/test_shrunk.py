@@ -32,9 +32,17 @@ def test_it_contracts_where_qsgd_alone_does_not(levels: int) -> None:
 def test_a_tau_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match=r"tau must be 1 or more and finite, got tau=0\.5"):
         Shrunk(QSGD(4), 0.5)
+    with pytest.raises(TypeError, match="tau is a number, got '2'"):
+        Shrunk(QSGD(4), "2")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("b", [2, 4, 8])
+@pytest.mark.parametrize("b", [1, 17])
+def test_other_numbers_of_bits_are_refused(b: int) -> None:
+    with pytest.raises(ValueError, match=f"a number takes 2 to 16 bits, got b={b}"):
+        bits(b, 64)
+
+
+@pytest.mark.parametrize("b", [2, 4, 8, 16])
 def test_each_number_takes_so_many_bits(b: int) -> None:
     x = np.random.default_rng(0).normal(size=64)
     assert bits(b, 64).encode(x, np.random.default_rng(0)).nbytes == 8 * b + 4
