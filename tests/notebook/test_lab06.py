@@ -8,7 +8,7 @@ from torch import nn
 
 from ddml_kit.cluster.run import human_bytes
 from ddml_kit.notebook.play import what_need_not_be_sent
-from ddml_kit.notebook.play.lab06 import STEPS, WAYS
+from ddml_kit.notebook.play.lab06 import MOST, STEPS, WAYS
 from ddml_kit.problems import TorchModule, digits
 
 
@@ -82,3 +82,10 @@ def test_what_is_told_of_a_run(panel) -> None:
     assert panel.labels[-1] == "signs, 4 workers, 1 MB/s"
     panel.run(workers=2, codec="top", share=10.0, feedback=True)
     assert panel.labels[-1] == "top 10 % + memory, 2 workers"
+
+
+def test_what_is_lost_is_drawn_on_the_axis_of_the_others(panel) -> None:
+    panel.run(workers=2, codec="QSGD", bits=1, feedback=True)
+    kept = panel.runs[-1]
+    assert kept.curve.value.max() == MOST
+    assert kept.answers["in the end"] == "lost"
