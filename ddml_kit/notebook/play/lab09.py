@@ -185,6 +185,19 @@ def share(x: float) -> str:
     return f"{x:.1%}" if x < 0.1 else f"{x:.0%}" if x < 10 else f"{x:,.0f} times"
 
 
+def in_one_picture(
+    honest: np.ndarray, lies: np.ndarray, rules: Mapping[str, Rule], *, f: int, **options: Any
+) -> Figure:
+    """Gradients (n - a, d) and (a, d), and what each rule makes of all, in a plane.
+
+    options: as of `crowd`.
+    """
+    every = np.concatenate([honest, lies])
+    results = {name: rule(every, f) for name, rule in rules.items()}
+    points, others = projected(honest, [lies, *results.values()])
+    return crowd(points, others[0], dict(zip(results, others[1:], strict=True)), **options)
+
+
 def projected(
     honest: np.ndarray, others: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -254,14 +267,12 @@ def what_if_they_lie(*, steps: int = STEPS, **options: Any) -> Panel:
         }
 
     def picture(looks: Sequence[Look], shown: Look) -> Figure:
-        chosen, models = shown.settings, shown.models
-        honest, lies = gradients(problem, models, **chosen)
-        every = np.concatenate([honest, lies])
-        results = {chosen["rule"]: RULES[chosen["rule"]](every, chosen["f"])}
-        if chosen["rule"] != "mean":
-            results["mean of all"] = mean(every, chosen["f"])
-        points, others = projected(honest, [lies, *results.values()])
-        return crowd(points, others[0], dict(zip(results, others[1:], strict=True)))
+        chosen = shown.settings
+        honest, lies = gradients(problem, shown.models, **chosen)
+        rules = {chosen["rule"]: RULES[chosen["rule"]], "mean of all": mean}
+        if chosen["rule"] == "mean":
+            del rules["mean"]
+        return in_one_picture(honest, lies, rules, f=chosen["f"])
 
     return dashboard(
         launch,
