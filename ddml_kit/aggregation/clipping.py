@@ -1,12 +1,13 @@
 """Gradients clipped to a ball: around the last result, or around the origin.
 
 Centred clipping: S. P. Karimireddy, L. He, M. Jaggi, "Learning from history for Byzantine robust
-optimization", ICML 2021, arXiv 2012.10333, algorithm 2: v <- v + mean of (x_i - v) min(1, tau /
-|x_i - v|). Its proof wants the gradients to be momenta, and v to start from the last result, which
-the caller passes as `start`.
+optimization", ICML 2021, arXiv 2012.10333: v <- v + mean of (x_i - v) min(1, tau / |x_i - v|). Its
+proof wants v to start from the last result, which `CentredClipping` remembers, and the gradients to
+be momenta of the workers, which is theirs to do. `centred_clipping` remembers nothing: from the
+origin, where it starts unless told otherwise, it is norm clipping, iterated.
 
 Norm clipping: Z. Sun, P. Kairouz, A. T. Suresh, H. B. McMahan, "Can you really backdoor federated
-learning?", 2019, arXiv 1911.07963, section 3: the same around the origin, once.
+learning?", 2019, arXiv 1911.07963: the same around the origin, once.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def centred_clipping(
 ) -> Any:
     """start plus the mean of the gradients' differences from it, each clipped to radius, (d,).
 
-    n >= 2f + 1; proved for at most a tenth that lie (Karimireddy et al. 2021, theorem III).
+    n >= 2f + 1; proved for at most a tenth that lie (Karimireddy et al. 2021), with history.
     radius: tau, more than 0. steps: how often, each from what came of the one before. start: (d,),
     array or tensor; zero unless given.
     Raises what `examined` raises, and ValueError where radius or steps are not positive, start is
@@ -40,6 +41,26 @@ def centred_clipping(
     for _ in range(steps):
         v = clipped(given, v, radius)
     return given.back(v.astype(given.rows.dtype))
+
+
+class CentredClipping:
+    """Centred clipping from the last result: a rule with memory, at first zero.
+
+    radius, steps: as of `centred_clipping`, and so is what it raises; also ValueError where the
+    gradients are no longer as long as they were. What is refused leaves the memory as it was.
+    """
+
+    def __init__(self, *, radius: float, steps: int = 1) -> None:
+        self._radius, self._steps = radius, steps
+        self._last: Any = None
+
+    def __call__(self, gradients: Any, f: int = 0) -> Any:
+        """The last result plus the mean of the clipped differences from it, (d,)."""
+        result = centred_clipping(
+            gradients, f, radius=self._radius, steps=self._steps, start=self._last
+        )
+        self._last = result.clone() if isinstance(result, torch.Tensor) else result.copy()
+        return result
 
 
 def norm_clipping(gradients: Any, f: int = 0, *, radius: float) -> Any:

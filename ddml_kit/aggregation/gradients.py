@@ -19,7 +19,9 @@ import torch
 from ddml_kit.aggregation.bounds import Bound
 from ddml_kit.aggregation.kernels import rows
 
-Rule = Callable[[Any, int], Any]  # gradients (n, d), f -> (d,); settings go in by functools.partial
+# gradients (n, d), f -> (d,); settings go in by functools.partial. A rule with memory is an object
+# that can be copied: whoever trains with it uses a copy of his own.
+Rule = Callable[[Any, int], Any]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ on their lies; that costs messages, which a trace shows and a real attacker woul
 may also leave the gradient as it is, and tamper with the samples (`poison`), or with the time: with
 `stale` the liars' gradients are right, but of a model of so many steps ago, which is how an honest
 worker of an asynchronous system looks to a rule. What is not of the model's length is a plain lie,
-like NaN: a rule leaves it out and counts a liar.
+like NaN: a rule leaves it out and counts a liar. A rule may have memory, as `CentredClipping` does:
+whoever applies it has a copy of his own, which knows nothing but this training.
 
 Departure: without a server a liar tells everybody the same. One that tells each a different lie
 drives the models apart, which no rule mends that looks at one's own mail only.
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from copy import deepcopy
 
 import numpy as np
 
@@ -48,7 +50,8 @@ def robust(rule: Rule, f: int, *, attack: Attack | None = None, attackers: int =
     """
 
     def reducer(comm: Comm) -> Reduce:
-        check(rule, f, attackers, comm.size)
+        check_liars(f, attackers, comm.size)
+        own_rule = deepcopy(rule)
         honest = comm.size - attackers
         lies = attack if attackers else None
         rng = comm.stream("attack")
@@ -60,7 +63,7 @@ def robust(rule: Rule, f: int, *, attack: Attack | None = None, attackers: int =
                 seen = np.stack(sent[:honest])
                 mine = lies(seen, attackers, rng)[comm.rank - honest] if liar else None
                 sent[honest:] = comm.all_gather(mine)[honest:]
-            return rule(together(sent, gradient), f)
+            return own_rule(together(sent, gradient), f)
 
         return reduce
 
@@ -91,6 +94,7 @@ def server_less(
     Raises TypeError or ValueError for numbers that can't be, or for what the rule refuses.
     """
     check_stale(stale)
+    check(rule, f, attackers, comm.size, problem.dim)
     reduce = robust(rule, f, attack=attack, attackers=attackers)(comm)
     lies = comm.rank >= comm.size - attackers
     worker = Worker(comm, problem, poison if lies else None, stale if lies else 0)
@@ -129,10 +133,10 @@ def robust_server(
     """
     workers = comm.size - 1
     check_stale(stale)
-    check(rule, f, attackers, workers)
+    check(rule, f, attackers, workers, problem.dim)
     w = problem.initial(seed=0)
     if comm.rank == 0:
-        step = optimiser(w)
+        rule, step = deepcopy(rule), optimiser(w)
         comm.snapshot(w)
         for k in range(steps):
             sent = [comm.recv(source, GRADIENT).value for source in range(1, comm.size)]
@@ -193,12 +197,12 @@ def like(vector: np.ndarray, model: np.ndarray) -> np.ndarray:
     return vector if np.shape(vector) == model.shape else np.full_like(model, np.nan)
 
 
-def check(rule: Rule, f: int, attackers: int, workers: int) -> None:
+def check(rule: Rule, f: int, attackers: int, workers: int, dim: int) -> None:
     """Raises for numbers that can't be, and what the rule says to so few workers."""
     if workers < 1:
         raise ValueError("a robust server needs a worker beside it, got 1 rank")
     check_liars(f, attackers, workers)
-    rule(np.zeros((workers, 1)), f)
+    deepcopy(rule)(np.zeros((workers, dim)), f)
 
 
 def check_liars(f: int, attackers: int, workers: int) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddml_kit.aggregation import centred_clipping, mean, norm_clipping
+from ddml_kit.aggregation import CentredClipping, centred_clipping, mean, norm_clipping
 
 
 def paper(x, v, radius, steps):
@@ -31,6 +31,31 @@ def test_a_radius_beyond_all_is_the_mean_and_a_start_stays_as_it_was():
     start = np.ones(30)
     np.testing.assert_allclose(centred_clipping(x, 1, radius=1e6, start=start), mean(x), atol=1e-12)
     np.testing.assert_array_equal(start, np.ones(30))
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_with_history_it_starts_from_the_last_result(kind):
+    rule, start = CentredClipping(radius=0.5, steps=2), np.zeros(4)
+    for seed in range(4):
+        x = np.random.default_rng(seed).standard_normal((9, 4)) + 5
+        start = paper(x, start, 0.5, 2)
+        got = rule(kind(x), 2)
+        np.testing.assert_allclose(got, start, atol=1e-12)
+        got += 100  # the caller's own
+    with pytest.raises(ValueError, match="at most f gradients may lie, got 1"):
+        rule(np.full((1, 4), np.nan), 0)
+    with pytest.raises(ValueError, match=r"start must be finite and of shape \(5,\), got \(4,\)"):
+        rule(np.ones((9, 5)), 2)
+    np.testing.assert_allclose(rule(kind(x), 2), paper(x, start, 0.5, 2), atol=1e-12)
+
+
+def test_history_reaches_what_the_origin_never_does():
+    """From the origin no result is further than the radius times the steps."""
+    x = np.full((5, 3), 10.0)
+    rule = CentredClipping(radius=1.0)
+    results = [rule(x, 1) for _ in range(20)]
+    np.testing.assert_allclose(results[-1], x[0])
+    assert np.linalg.norm(centred_clipping(x, 1, radius=1.0)) == pytest.approx(1)
 
 
 def test_a_gradient_that_is_the_start_does_not_divide_by_zero():

@@ -5,7 +5,15 @@ from functools import partial
 import numpy as np
 import pytest
 
-from ddml_kit.aggregation import geometric_median, krum, mean, median, trimmed_mean
+from ddml_kit.aggregation import (
+    CentredClipping,
+    centred_clipping,
+    geometric_median,
+    krum,
+    mean,
+    median,
+    trimmed_mean,
+)
 from ddml_kit.attacks import (
     backdoor,
     corner,
@@ -131,6 +139,27 @@ def test_as_a_reducer_it_fits_data_parallel():
     w = train(server_less, small(), 7, lr=0.1, rule=krum, f=2, attack=little_is_enough,
               attackers=2, **options)  # fmt: skip
     np.testing.assert_array_equal(run.results[0], w)
+
+
+@pytest.mark.parametrize(("program", "first"), [(server_less, 0), (robust_server, 1)])
+def test_a_rule_with_memory_begins_anew_with_each_training(program, first):
+    """Its history is that of one training, whoever shares the object."""
+    problem, rule = small(), CentredClipping(radius=0.3)
+    options = {"rule": rule, "f": 2, "attack": gaussian, "attackers": 2}
+    wanted = by_hand(problem, first, 7, CentredClipping(radius=0.3), 2, gaussian, 2)
+    for _ in range(2):
+        w = train(program, problem, 7, steps=5, batch_size=4, lr=0.1, **options)
+        np.testing.assert_array_equal(w, wanted)
+    options["rule"] = partial(centred_clipping, radius=0.3)
+    forgetful = train(program, problem, 7, steps=5, batch_size=4, lr=0.1, **options)
+    assert not np.allclose(forgetful, wanted)
+
+
+@pytest.mark.parametrize(("program", "first"), [(server_less, 0), (robust_server, 1)])
+def test_a_rule_may_start_where_it_is_told(program, first):
+    rule = partial(centred_clipping, radius=0.3, start=np.ones(6))
+    w = train(program, small(), 7, steps=5, batch_size=4, lr=0.1, rule=rule, f=2)
+    np.testing.assert_array_equal(w, by_hand(small(), first, 7, rule, 2, None, 0))
 
 
 def test_liars_hear_the_honest_first_and_the_trace_shows_what_that_costs(of_digits):
