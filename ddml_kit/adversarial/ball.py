@@ -1,4 +1,8 @@
-"""The images that an attack may show: those near an image, and within the bounds of all images."""
+"""The images that an attack may show: those near an image, and within the bounds of all images.
+
+Bounds hold to the last bit. The ball holds to 1e-6, and for a radius above 1 to 1e-6 of it: adding
+the move to a float32 image rounds every pixel, which in l1 adds up.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import torch
 
 from ddml_kit.adversarial.norms import Bounds, Norm, linf
 
-SLACK = 1e-6  # by how much rounding may leave a ball, for a radius up to 1
+SLACK = 1e-6  # by how much rounding may leave a ball; of the radius, if it is above 1
 
 Generator = np.random.Generator | torch.Generator
 

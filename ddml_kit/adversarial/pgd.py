@@ -100,6 +100,7 @@ def pgd(
     is kept. stop_early: an image stays as it is once it fools the model. preprocess: applied to
     images before the model. loss: (outputs, labels) -> (n,), `cross_entropy` or `margin`.
 
+    Rounding may leave the ball by 1e-6, or by 1e-6 of a radius above 1.
     Raises ValueError or TypeError for what can't be attacked, FloatingPointError where the loss has
     no finite gradient.
     """

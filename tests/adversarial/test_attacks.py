@@ -124,6 +124,30 @@ def test_from_the_same_start_it_is_the_loop_that_everybody_writes(trained):
         at = (x + (at - x).clamp(-0.1, 0.1)).clamp(0, 1)
 
 
+def test_from_the_same_start_it_is_torchattacks_step_for_step(trained):
+    """Where it is installed; bit by bit, and benchmarks/pgd.py compares the time as well."""
+    peer = pytest.importorskip("torchattacks")
+    model, x, y = trained
+    x, y, seen = torch.from_numpy(x), torch.from_numpy(y), []
+
+    class Recording(nn.Module):
+        def forward(self, x):
+            seen.append(x.detach().clone())
+            return model(x)
+
+    attack = peer.PGD(Recording().eval(), eps=0.1, alpha=0.025, steps=10, random_start=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        seen.append(attack(x, y))
+        torch.manual_seed(5)
+        start = torch.clamp(x + torch.empty_like(x).uniform_(-0.1, 0.1), 0, 1)
+    ours = list(iterates(model, x, y, eps=0.1, step=0.025, steps=10, start=start))
+    theirs = seen[-11:]
+    assert len(theirs) == len(ours) == 11
+    for a, b in zip(theirs, ours, strict=True):
+        assert torch.equal(a, b)
+
+
 @every_norm
 @settings(max_examples=40)
 @given(
@@ -152,6 +176,23 @@ def test_every_example_is_in_its_ball_and_in_its_bounds(name, seed, eps, step, b
     if eps == 0:
         np.testing.assert_array_equal(found, x)
     np.testing.assert_array_equal(x, kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "eps"), [("linf", 0.1), ("l2", 3.0), ("l1", 1.0), ("l1", 20.0), ("l1", 200.0)]
+)
+def test_a_long_image_in_float32_is_in_its_ball(name, eps):
+    """To 1e-6, or 1e-6 of a radius above 1: that much is lost when the move is added to x."""
+    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    x = rng.random((8, 3, 32, 32), np.float32)
+    found = pgd(model, x, np.arange(8) % 3, eps=eps, steps=6, norm=NORMS[name], start=rng)
+    moved = lengths(name, found, x)
+    assert moved.max() <= eps + 1e-6 * max(1.0, eps)
+    assert moved.max() > 0.99 * eps
 
 
 @every_norm
