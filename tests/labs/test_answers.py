@@ -312,6 +312,33 @@ ANSWERS = {
             "    return low",
         ),
     },
+    "09_byzantine.ipynb": {
+        "trimmed_mean(my_trimmed_mean)": (
+            "def my_trimmed_mean(gradients, f):\n"
+            "    return np.sort(gradients, axis=0)[f:-f].mean(axis=0)",
+            "not the expected answer",
+            "def my_trimmed_mean(gradients, f):\n"
+            "    return np.sort(gradients, axis=0)[f : len(gradients) - f].mean(axis=0)",
+        ),
+        "krum(my_krum)": (
+            "def my_krum(gradients, f):\n"
+            "    far = ((gradients[:, None] - gradients) ** 2).sum(axis=-1)\n"
+            "    scores = np.sort(far)[:, 1 : len(gradients) - f - 1].sum(axis=1)\n"
+            "    return gradients[np.argmin(scores)]",
+            "one row of the table after the other",
+            "def my_krum(gradients, f):\n"
+            "    n, scores = len(gradients), []\n"
+            "    for g in gradients:\n"
+            "        far = np.sort(np.square(gradients - g).sum(axis=1))\n"
+            "        scores.append(far[1 : n - f - 1].sum())\n"
+            "    return gradients[np.argmin(scores)]",
+        ),
+        "beat_the_median(my_lies)": (
+            "def my_lies(honest, a):\n    return np.tile(-100 * honest.mean(axis=0), (a, 1))",
+            "the same can be had with short ones",
+            "def my_lies(honest, a):\n    return np.tile(-honest.mean(axis=0), (a, 1))",
+        ),
+    },
     "10_adversarial_examples.ipynb": {
         "l2_projection(my_projection)": (
             "def my_projection(v, eps):\n    return np.clip(v, -eps, eps)",

@@ -235,6 +235,49 @@ def test_decentralised(chromium, tmp_path: Path) -> None:
         assert panel.runs()[-1].endswith("(stopped)")
 
 
+def test_byzantine_workers(chromium, tmp_path: Path) -> None:
+    with opened(chromium, LABS, "09_byzantine.ipynb", tmp_path) as notebook:
+        notebook.run_all()
+        live = notebook.page.locator(".ddml-live").first
+        live.get_by_role("button", name="Krum, four near").click()
+        live.get_by_text("a lie", exact=True).wait_for()
+        live.scroll_into_view_if_needed()
+        notebook.screenshot("liars-near-1100", 1100, 900)
+        notebook.screenshot("liars-near-800", 800, 1300)
+        live.get_by_role("button", name="Krum, four far").click()
+        live.get_by_text("an honest one", exact=True).wait_for()
+        notebook.screenshot("liars-far-1100", 1100, 900)
+        panel = notebook.dashboard()
+        panel.press("Clear")
+        panel.move("attackers", "4")
+        panel.move("f", "4")
+        seen = {}
+        for rule in ("mean", "median", "Krum"):
+            panel.move("rule", rule)
+            panel.press("Run")
+            panel.wait()
+            seen[rule] = panel.answers()
+        for name in ("in the end", "accuracy"):
+            assert len({answers[name] for answers in seen.values()}) == 3
+        assert panel.runs()[-1] == "Krum, f = 4, 4 of 11: noise"
+        panel.press("a little is enough")
+        panel.wait()
+        panel.place.scroll_into_view_if_needed()
+        notebook.screenshot("byzantine-1100", 1100, 1100)
+        notebook.screenshot("byzantine-800", 800, 1700)
+        panel.move("rule", "Krum")
+        panel.move("f", "5")
+        panel.press("Run")
+        panel.wait()
+        assert "krum needs n >= 2f + 3 gradients, got n=11 with f=5" in panel.alert()
+        panel.move("f", "0")
+        panel.move("attackers", "1")
+        panel.move("cluster", "processes")
+        panel.move("workers", "4")
+        panel.run_and_stop()
+        assert panel.runs()[-1].endswith("(stopped)")
+
+
 def test_adversarial_examples(chromium, tmp_path: Path) -> None:
     with opened(chromium, LABS, "10_adversarial_examples.ipynb", tmp_path) as notebook:
         notebook.run_all()
