@@ -12,7 +12,7 @@ search (`square`), which needs no gradient.
 
 `Saturated` multiplies the outputs, so that the softmax is exactly 0 and 1 in floating point and the
 cross-entropy's gradient exactly 0 (as defensive distillation does: N. Carlini, D. Wagner, arXiv
-1608.04644, section IV). Verdicts are those without it. Found by a loss that is not flat: `margin`.
+1608.04644). Verdicts are those without it. Found by a loss that is not flat: `margin`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from ddml_kit.adversarial.goal import Goal, Loss, Model, cross_entropy
 from ddml_kit.adversarial.norms import Bounds, Norm, linf
 
 UNIT: Bounds = (0.0, 1.0)
-REACH = 2.5  # times eps, all steps together, where no step is given (Madry, appendix on l2)
+REACH = 2.5  # times eps, all steps together, where no step is given, as in Madry et al. for l2
 
 Start = Generator | np.ndarray | torch.Tensor | None
 

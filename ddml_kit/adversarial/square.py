@@ -4,7 +4,9 @@ M. Andriushchenko, F. Croce, N. Flammarion, M. Hein, "Square Attack: a Query-Eff
 Adversarial Attack via Random Search", ECCV 2020, arXiv 1912.00049, algorithms 1 and 2 (linf): from
 vertical stripes of -eps and +eps, in each step a square at random of one colour, kept if the margin
 gets no lower. The squares shrink as the search goes on (section 4.1), here from 0.3 of the image.
-Departure: an image without channels, (n, height, width), is one of one channel.
+Departures: a square that leaves the margin as it was is kept as well, where the paper keeps those
+that improve it, so that the search moves on where outputs are flat; an image without channels,
+(n, height, width), is one of one channel.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ def square(
 
 
 def _side(step: int, steps: int, height: int, width: int) -> int:
-    """How wide and high a square is in this step."""
+    """How wide and high a square is in this step, in pixels."""
     halvings = sum(step * 10_000 > bend * steps for bend in HALVED)
     side = round(math.sqrt(SHARE * height * width / 2**halvings))
     return min(max(1, side), height, width)

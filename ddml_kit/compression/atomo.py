@@ -83,8 +83,9 @@ class ATOMO:
 
 
 def probabilities(sizes: np.ndarray, budget: float) -> np.ndarray:
-    """How probably each atom is kept, (n,) float64: algorithm 1; they add up to min(budget, n).
+    """How probably each atom is kept, (n,) float64: algorithm 1.
 
+    They add up to the budget, or to the number of atoms of a size above 0 if that is smaller.
     sizes: |lambda|, falling, (n,). budget: s. An atom so large that its share of the budget were
     more than 1 is kept for certain, and the others share what is left in proportion to their sizes.
     Atoms of size 0 are never kept. Raises ValueError unless budget > 0 and the sizes fall.

@@ -2,7 +2,8 @@
 
 Sign and exponent stay, so that the range does, and the error is relative: below 2^-bits of each
 entry, towards 0. With 7 bits it is bfloat16 (which rounds where this truncates), with 23 nothing is
-lost. Small relative errors add up in a sum over workers no more than they did in one.
+lost. A sum over workers keeps the relative error where its terms have one sign; where they cancel,
+it can be any, as all were cut towards 0.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """1-bit SGD: a bit an entry, and of each column of each matrix the two values they stand for.
 
 F. Seide, H. Fu, J. Droppo, G. Li, D. Yu, "1-bit stochastic gradient descent and its application to
-data-parallel distributed training of speech DNNs", Interspeech 2014, section 3.2: entries are cut
-at 0, and those of a column on the same side become their mean, which is the choice of least squared
-error and keeps the column's sum. It was made for error feedback, and needs it.
+data-parallel distributed training of speech DNNs", Interspeech 2014: entries are cut at 0, and
+those of a column on the same side become their mean, which is the choice of least squared error and
+keeps the column's sum. It was made for error feedback, and needs it.
 
 A shape (m, n, ...) is a matrix of m rows, as `matrices` says; (m,), a bias, is a single column. A
 column costs 8 bytes, so that a matrix of few rows grows rather than shrinks.

@@ -4,11 +4,11 @@ D. Alistarh, D. Grubic, J. Li, R. Tomioka, M. Vojnovic, "QSGD: communication-eff
 gradient quantization and encoding", NeurIPS 2017, arXiv 1610.02132, section 3: an entry becomes
 ||x|| sign(x_i) l / s, where l is one of the two whole numbers next to s |x_i| / ||x||, so that the
 mean is x_i. Lemma 3.1: the variance is at most min(d / s^2, sqrt(d) / s) ||x||^2, and at most
-s (s + sqrt(d)) entries are not zero, in expectation. With s = sqrt(d) the second moment is twice
-that of x; with s = 1 about sqrt(d) entries survive.
+s (s + sqrt(d)) entries are not zero, in expectation. With s = sqrt(d) the second moment is at
+most twice that of x; with s = 1 at most about sqrt(d) entries survive.
 
 The norm travels as float32, rounded up, and it is by this one that entries are divided. With
-`bucket`, as in section 3.3, each run of so many entries has a norm of its own.
+`bucket`, as the paper's experiments have it, each run of so many entries has a norm of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A codec that is right on average, made smaller until it contracts.
 
 A. Koloskova, S. U. Stich, M. Jaggi, "Decentralized Stochastic Optimization and Gossip Algorithms
-with Compressed Communication", ICML 2019, arXiv 1902.00340, section 3.5: if E Q(x) = x and
+with Compressed Communication", ICML 2019, arXiv 1902.00340: if E Q(x) = x and
 E |Q(x)|^2 <= tau |x|^2, then Q(x) / tau keeps omega = 1 / tau, E |Q(x) / tau - x|^2 <=
 (1 - 1 / tau) |x|^2. Where only the difference to what the others know travels, as in CHOCO, or what
 is lost is remembered, a codec must contract: being right on average is not enough.

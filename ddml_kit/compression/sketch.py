@@ -19,8 +19,10 @@ smaller, buckets are put into groups, a table for each.
 *Keys.* The indices of a group rise, so differences are sent: each in the fewest whole bytes, and
 two bits that say how many.
 
-The paper's own text could not be had; the abstract, and the authors' code (ccchengff/SketchML) for
-what is unclear: rows, columns, groups, flags. Both bounds above were derived here. Departures:
+The paper's own text could not be had: this is from its abstract, and from the authors' code
+(ccchengff/SketchML) where that leaves open what is meant (rows, columns, groups, flags). Both
+bounds above were derived here; they are not known to be the paper's, and none of its figures is
+reproduced. Departures:
 quantiles are exact, since the whole vector is in memory, where theirs come from a sketch of a
 stream; a bucket is the mean of its values, not the middle of its ends, so that many equal values
 are no worse; cells have the bits that a group's buckets need. The seed of the hash functions is
@@ -144,7 +146,7 @@ def quantised(sizes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 def hashes(keys: np.ndarray, seed: int, rows: int, columns: int) -> np.ndarray:
     """Where each key's cells are, (rows, k): for each row a number below `columns`.
 
-    The mixing of S. Vigna's splitmix64, from another start for each row.
+    The output function of SplitMix64, as in kernels/rounding.py, from another start for each row.
     """
     row = np.arange(1, rows + 1, dtype=np.uint64)[:, None] << np.uint64(32)
     z = (keys.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)

@@ -5,7 +5,7 @@ of what they decode to (the all-gather of D. Alistarh, D. Grubic, J. Li, R. Tomi
 "QSGD: Communication-Efficient SGD via Gradient Quantization and Encoding", NeurIPS 2017, arXiv
 1610.02132, algorithm 1). So each rank receives n - 1 payloads: twice as many ranks, twice the
 bytes, where a sum stays as long as it is. Entries that all ranks choose alike can be added (random
-block or random-k with one seed: T. Vogels et al., arXiv 1905.13727, appendix G).
+block or random-k with one seed, to which T. Vogels et al., arXiv 1905.13727, compare PowerSGD).
 
 A codec that refuses a rank's gradient is refused on every rank, with the same sentence: the error
 travels in the payload's place, so that nobody waits for ever.

@@ -1,11 +1,11 @@
 """Decentralised SGD: each rank descends on its own shard, and talks to its neighbours only.
 
-D-SGD as algorithm 3 of A. Koloskova, S. U. Stich, M. Jaggi, "Decentralized Stochastic Optimization
-and Gossip Algorithms with Compressed Communication", ICML 2019, arXiv 1902.00340 (a step, then a
-mean with the neighbours; X. Lian et al., NIPS 2017, arXiv 1705.09056, take the gradient before that
-mean), and CHOCO-SGD, its algorithm 2, in the form that keeps three vectors whatever the number of
-neighbours. Both take any optimiser, whose memory stays on its rank, as in the same authors'
-"Decentralized Deep Learning with Arbitrary Communication Compression", ICLR 2020, arXiv 1907.09356.
+D-SGD as in A. Koloskova, S. U. Stich, M. Jaggi, "Decentralized Stochastic Optimization and Gossip
+Algorithms with Compressed Communication", ICML 2019, arXiv 1902.00340 (a step, then a mean with the
+neighbours; X. Lian et al., NIPS 2017, arXiv 1705.09056, take the gradient before that mean), and
+CHOCO-SGD, its algorithm 2, in the form that keeps three vectors whatever the number of neighbours.
+Both take any optimiser, whose memory stays on its rank, as in the same authors' "Decentralized Deep
+Learning with Arbitrary Communication Compression", ICLR 2020, arXiv 1907.09356.
 
 W is a mixing matrix of topologies.mixing. There is no rank that has the mean of all models: each
 has its own, and they differ by what the network has not yet carried. With n ranks, T steps, delta

@@ -325,6 +325,17 @@ def test_what_is_preprocessed_is_attacked_before_it_is(trained):
     )
 
 
+def test_search_moves_on_where_the_outputs_are_flat():
+    """A departure: as good as before is kept as well."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3, bias=False)).eval()
+    nn.init.zeros_(model[1].weight)
+    x, y = np.full((2, 8, 8), 0.5, np.float32), np.zeros(2, int)
+    first, later = (
+        square(model, x, y, eps=0.1, steps=steps, rng=np.random.default_rng(0)) for steps in (1, 9)
+    )
+    assert (first != later).any(axis=(1, 2)).all()
+
+
 @pytest.mark.parametrize("targeted", [False, True])
 def test_random_search_fools_without_a_gradient(trained, targeted):
     model, x, y = trained

@@ -23,7 +23,8 @@ def by_definition(n: int) -> str:
 
 
 @pytest.mark.parametrize(("n", "text"), [(1, "0"), (2, "100"), (3, "110"), (16, "10100100000")])
-def test_the_first_codes_are_those_of_the_paper(n: int, text: str) -> None:
+def test_the_first_codes_are_those_of_every_table(n: int, text: str) -> None:
+    """Of Elias's omega code: 0; 10 0; 11 0; 10 100 10000 0. So that the definition here is his."""
     assert by_definition(n) == text
 
 

@@ -80,7 +80,7 @@ def test_levels_are_dense_from_the_root_of_a_norm_s_entries_on(
 
 
 def test_at_the_root_of_d_levels_an_entry_takes_about_2_8_bits() -> None:
-    """The figure of corollary 3.3; what o(1) leaves out decides on which side of it."""
+    """Corollary 3.3 has 2.8 and o(1); the figures were measured here, on either side of it."""
     d = 2**16
     bits = {
         name: 8 * QSGD(256, elias.dense).encode(make(d), np.random.default_rng(3)).nbytes / d
