@@ -1,13 +1,14 @@
 """Krum and multi-Krum: the gradients that lie closest to their neighbours.
 
 P. Blanchard, E. M. El Mhamdi, R. Guerraoui, J. Stainer, "Machine learning with adversaries:
-Byzantine tolerant gradient descent", NeurIPS 2017, arXiv 1703.02757. The score of a gradient is the
+Byzantine tolerant gradient descent", NIPS 2017, arXiv 1703.02757. The score of a gradient is the
 sum of its squared distances to its n - f - 2 nearest neighbours, itself not counted. ByzFL and
 Garfield sum n - f - 1, Garfield without squaring: `neighbours` and `squared` make their rules.
 
-Who is chosen doesn't depend on rounding: where the bounds of two scores overlap, the distances are
-computed again in float64 from differences. Nor does it on the order of the gradients: of those with
-equal scores the lowest is chosen, compared coordinate by coordinate.
+Who is chosen doesn't depend on cancellation: where the bounds of two scores overlap, distances are
+computed again from differences. So it is who exact arithmetic would choose, but where scores differ
+by no more than the last bits of float64 sums. Nor does it depend on the order of the gradients: of
+those whose scores come out equal the lowest is chosen, compared coordinate by coordinate.
 """
 
 from __future__ import annotations
