@@ -85,7 +85,7 @@ CENTRED_CLIPPING = Bound(
     "n >= 2f + 1",
     majority,
     lambda f: 10 * f or 1,
-    "Karimireddy et al. 2021, theorem III: at most a tenth lie",
+    "Karimireddy et al. 2021: at most a tenth lie",
 )
 NORM_CLIPPING = Bound(
     "norm_clipping",

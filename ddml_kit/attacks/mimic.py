@@ -1,7 +1,7 @@
 """Mimic: all attackers send what one honest worker sends, so that it counts for many.
 
 Source: S. P. Karimireddy, L. He, M. Jaggi, "Byzantine-Robust Learning on Heterogeneous Datasets via
-Bucketing", ICLR 2022, arXiv 2006.09365, section 4. No rule can call it a lie, since an honest
+Bucketing", ICLR 2022, arXiv 2006.09365. No rule can call it a lie, since an honest
 worker sends the same. Where all have data of the same kind it does little; where data differ, rules
 that look for a crowd find one, and the rest of the data is lost.
 

@@ -3,7 +3,7 @@
 `sign_flip` as in L. Li, W. Xu, T. Chen, G. B. Giannakis, Q. Ling, "RSA: Byzantine-Robust Stochastic
 Aggregation Methods for Distributed Learning from Heterogeneous Datasets", AAAI 2019, arXiv
 1811.03761: a gradient turned round. `inner_product` as in C. Xie, O. Koyejo, I. Gupta, "Fall of
-Empires: Breaking Byzantine-tolerant SGD by Inner Product Manipulation", UAI 2020, arXiv 1903.03936:
+Empires: Breaking Byzantine-tolerant SGD by Inner Product Manipulation", UAI 2019, arXiv 1903.03936:
 all send -epsilon times the honest mean, so that what a rule makes of it points away from descent. A
 small epsilon is the sly one: where gradients are noisier than they are long, such a lie lies nearer
 to all honest gradients than they lie to each other.
