@@ -31,6 +31,9 @@ class OneBit:
 
     shapes: Shapes
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shapes", tuple(tuple(shape) for shape in self.shapes))
+
     def encode(self, x: np.ndarray, rng: np.random.Generator | None = None) -> Payload:
         """The columns' two values, then the bits of x, (d,). Raises what `Codec.encode` raises.
 

@@ -21,6 +21,7 @@ from ddml_kit.compression import (
     OneBit,
     Payload,
     RandomK,
+    Shrunk,
     Sign,
     TernGrad,
     Threshold,
@@ -28,6 +29,8 @@ from ddml_kit.compression import (
     elias,
     entries,
 )
+from ddml_kit.compression.atomo import ATOMO
+from ddml_kit.compression.sketch import Sketch
 
 D = 43  # no multiple of 2, 5 or 8
 CODECS: dict[str, Any] = {
@@ -47,10 +50,13 @@ CODECS: dict[str, Any] = {
     "random_k_unbiased": RandomK(0.2, unbiased=True),
     "threshold": Threshold(0.5),
     "threshold_gaps": Threshold(0.5, entries.gaps),
+    "atomo": ATOMO([(4, 5), (3,), (2, 2, 5)], 1.5),
+    "sketch": Sketch(8, 2),
+    "shrunk": Shrunk(QSGD(7, elias.fixed), 1.5),
     "mantissa": Mantissa(7),
     "mantissa_short": Mantissa(2),
 }
-RANDOM = ["qsgd", "terngrad", "random_k"]
+RANDOM = ["qsgd", "terngrad", "random_k", "atomo", "sketch"]
 every = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 
 vectors = hnp.arrays(np.float32, D, elements=st.floats(-1e6, 1e6, width=32))
@@ -143,9 +149,30 @@ def test_biased_codecs_contract(name: str, x: np.ndarray) -> None:
     assert np.square(lost).sum() <= np.square(x, dtype=float).sum() * (1 + 1e-6)
 
 
+def test_codecs_of_shapes_are_settings_that_can_be_keys() -> None:
+    for codec, same in (
+        (OneBit([[4, 5]]), OneBit(((4, 5),))),
+        (ATOMO([[4, 5]], 1), ATOMO(((4, 5),), 1)),
+    ):
+        assert codec == same
+        assert hash(codec) == hash(same)
+
+
 @pytest.mark.parametrize(
     "codec",
-    [Sign(), QSGD(2), QSGD(2, elias.fixed), TernGrad(), TernGrad(1.0), Threshold(1.0), OneBit([])],
+    [
+        Sign(),
+        QSGD(2),
+        QSGD(2, elias.fixed),
+        TernGrad(),
+        TernGrad(1.0),
+        Threshold(1.0),
+        OneBit([]),
+        ATOMO([], 1.0),
+        Sketch(),
+        Shrunk(TernGrad(), 2.0),
+        Mantissa(3),
+    ],
     ids=str,
 )
 def test_an_empty_vector_is_a_payload_too(codec: Codec) -> None:

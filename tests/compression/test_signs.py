@@ -33,6 +33,16 @@ def test_signs_come_back_with_the_mean_size(x: np.ndarray) -> None:
     np.testing.assert_array_equal(plain.decode(plain.encode(x)), np.where(x < 0, -1, 1))
 
 
+@given(x=hnp.arrays(np.float64, st.integers(1, 70), elements=st.floats(-1e3, 1e3, width=32)))
+@settings(deadline=None)
+def test_scaled_signs_leave_out_what_the_paper_says(x: np.ndarray) -> None:
+    """1 - ||x||_1^2 / (d ||x||_2^2) of the squared norm."""
+    lost = np.sum((x - Sign().decode(Sign().encode(x))) ** 2)
+    whole = np.sum(x**2)
+    said = whole - np.sum(abs(x)) ** 2 / len(x)
+    np.testing.assert_allclose(lost, said, rtol=1e-5, atol=1e-5 * whole)
+
+
 def test_in_one_dimension_sign_and_scale_are_the_number() -> None:
     for x in (0.3, -7.0):
         np.testing.assert_array_equal(Sign().decode(Sign().encode(np.array([x]))), np.float32(x))
