@@ -7,6 +7,9 @@ dimensions can still be far off in one; the second step looks at each by itself.
 Scores are those among the gradients not yet selected: what is selected leaves, and the others'
 scores are updated. (Garfield scores once.) With r of them left, r - f - 2 neighbours count, and at
 least one: the paper doesn't say what Krum does when fewer than f + 3 are left.
+
+A gradient that is not finite is left out and f is one less, so that more are selected, and more of
+them averaged, than beside a finite liar however far: n - 2f and n - 4f grow. To Krum both are one.
 """
 
 from __future__ import annotations

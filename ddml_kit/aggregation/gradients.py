@@ -3,8 +3,8 @@
 A gradient with a value that is not finite (NaN, or an infinity) is a lie found out. It is left out,
 and the rule goes on with n - 1 gradients of which f - 1 lie. So it is never spread, and is not
 counted twice: for Krum it is the same as being infinitely far from all (as many nearest are summed,
-n - f - 2). More than f of them are more liars than the rule was told of. Where squares are needed,
-a float64 beyond 1e140 counts as an infinity.
+n - f - 2), for Bulyan it is not. More than f of them are more liars than the rule was told of.
+Where squares are needed, a float64 beyond 1e140 counts as an infinity.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def network(n: int, first: int = 0, last: int | None = None) -> np.ndarray:
 
 
 def merge_exchange(n: int) -> list[tuple[int, int]]:
-    """All comparisons, in order: about n (log2 n)^2 / 4."""
+    """All pairs of places to compare, in order: about n (log2 n)^2 / 4 of them."""
     pairs = []
     top = 1 << max(0, (n - 1).bit_length() - 1)
     p = top
