@@ -25,8 +25,8 @@ workers can be compared. (In the code all pass until someone has a coefficient.)
 *Slowdown* SL is the share of the honest workers' gradients that the Lipschitz filter lets pass. The
 lecture's bounds, (n - 2f)/(n - f) <= SL <= (n - f)/n: with nobody lying, all coefficients are alike
 and f of n are refused; with f liars whose coefficients are always small, all f refusals hit the
-n - f honest. So the abstract's loss of f/n is what the filter costs when nobody lies. Loud liars
-take refusals upon themselves: SL is then above (n - f)/n.
+n - f honest. So the abstract's loss of f/n is what the filter costs when nobody lies. The bounds
+are for liars who hide: loud ones take refusals upon themselves, and SL is then above (n - f)/n.
 
 What the filter can't see: a liar who always sends the same vector has the coefficient 0; one who
 turns gradients round has an honest one.
@@ -217,7 +217,7 @@ class Judge:
         if not np.isfinite(gradient).all():
             self._coefficients[worker] = self._lengths[worker] = np.inf
             return REFUSED
-        if not self._is_ordinary(worker, gradient):
+        if not among_most(self._noted(worker, gradient), worker, self._f):
             self._in_a_row += 1
             if self._in_a_row <= self._n:
                 return REFUSED
@@ -231,16 +231,16 @@ class Judge:
         """The worker gets this model, (dim,)."""
         self._models[worker] = w.copy()
 
-    def _is_ordinary(self, worker: int, gradient: np.ndarray) -> bool:
-        """Whether the gradient is among the n - f workers' of the smallest coefficients."""
+    def _noted(self, worker: int, gradient: np.ndarray) -> np.ndarray:
+        """What to compare it by, (n,), after taking note of it: coefficients, else lengths."""
         model, before = self._models[worker], self._before[worker]
         self._before[worker] = gradient, model
         self._lengths[worker] = norm(gradient)
         moved = 0.0 if before is None else norm(model, before[1])
         if before is None or moved == 0.0:
-            return among_most(self._lengths, worker, self._f)
+            return self._lengths
         self._coefficients[worker] = norm(gradient, before[0]) / moved
-        return among_most(self._coefficients, worker, self._f)
+        return self._coefficients
 
 
 def among_most(values: np.ndarray, worker: int, f: int) -> bool:
