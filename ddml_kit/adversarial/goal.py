@@ -101,7 +101,10 @@ class Goal:
             return self.reached(outputs, y), self.height(outputs, y)
 
     def check(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Raises ValueError if the model has no outputs (n, classes) in which labels y fit."""
+        """Raises ValueError if the model has no outputs (n, classes) in which labels y fit.
+
+        x: (n, ...), of which one is tried. y: (n,).
+        """
         if len(x):
             with torch.no_grad():
                 check_outputs(self.outputs(x[:1]), y)

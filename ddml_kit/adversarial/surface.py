@@ -46,7 +46,8 @@ def directions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The steepest step from each image and one of random signs, both of length 1, (n, ...).
 
-    Where the gradient is 0 the first is 0 too.
+    Where the gradient is 0 the first is 0 too. Raises ValueError, TypeError or FloatingPointError
+    for what `pgd` can't attack either.
     """
     images = as_images(x, bounds)
     labels = as_labels(y, len(images)).to(images.device)

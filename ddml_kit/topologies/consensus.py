@@ -48,7 +48,7 @@ def choco_step(state: State, W: np.ndarray, Q: Compress, gamma: float) -> State:
 
 
 def exact(X: np.ndarray, W: np.ndarray, *, gamma: float = 1.0) -> Iterator[np.ndarray]:
-    """X, and X after every step of exact gossip, without end."""
+    """X, (n, d), and X after every step of exact gossip, without end; W is (n, n)."""
     return accumulate(repeat(W), lambda X, W: exact_step(X, W, gamma), initial=X)
 
 
@@ -60,12 +60,12 @@ def naive(
     step: Callable[[np.ndarray, np.ndarray, Compress, float], np.ndarray] = q2_step,
     gamma: float = 1.0,
 ) -> Iterator[np.ndarray]:
-    """X, and X after every q1_step or q2_step, without end."""
+    """X, (n, d), and X after every q1_step or q2_step, without end; W is (n, n)."""
     return accumulate(repeat(W), lambda X, W: step(X, W, Q, gamma), initial=X)
 
 
 def choco(X: np.ndarray, W: np.ndarray, *, Q: Compress, gamma: float) -> Iterator[np.ndarray]:
-    """X, and X after every step of CHOCO-Gossip, without end."""
+    """X, (n, d), and X after every step of CHOCO-Gossip, without end; W is (n, n)."""
     state = X, np.zeros_like(X)
     while True:
         yield state[0]

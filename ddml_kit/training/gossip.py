@@ -181,7 +181,10 @@ def length(value: np.ndarray | Payload) -> int:
 
 
 def weights(W: np.ndarray, i: int) -> dict[int, float]:
-    """What rank i gives to itself and to each neighbour, by rank; no others are in it."""
+    """What rank i gives to itself and to each neighbour, by rank; no others are in it.
+
+    W: (n, n). The weights are W[i, j], 0 for itself if it gives itself nothing.
+    """
     return {j: float(W[i, j]) for j in range(len(W)) if W[i, j] or j == i}
 
 

@@ -29,6 +29,7 @@ from ddml_kit.training.decentralised import choco_sgd, d_sgd
 from ddml_kit.training.momentum import momentum
 from ddml_kit.training.optimisers import sgd
 from tests.clusters import CLUSTERS, SIZES
+from tests.codecs import by_row
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +82,7 @@ def test_choco_sgd_is_its_matrix_form(codec):
     n, problem, W = 5, parabolas(40), metropolis(star(5))
     options = {"steps": 30, "batch_size": 3, "split": shuffled(1)}
     run = Simulated(n).run(choco_sgd, problem, sgd(0.1), W=W, codec=codec, gamma=0.3, **options)
-    streams = [generator(0, rank, "codec") for rank in range(n)]
-
-    def compress(X):
-        pairs = zip(X, streams, strict=True)
-        return np.array([codec.decode(codec.encode(x, rng)) for x, rng in pairs], X.dtype)
-
-    state = np.zeros((n, 5)), np.zeros((n, 5))
+    state, compress = (np.zeros((n, 5)), np.zeros((n, 5))), by_row(codec, n)
     for gradient in gradients(problem, n, 3, 30, options["split"]):
         half = state[0] - 0.1 * gradient(state[0])
         state = choco_step((half, state[1]), W, compress, 0.3)
@@ -96,7 +91,9 @@ def test_choco_sgd_is_its_matrix_form(codec):
 
 def test_d_sgd_is_its_matrix_form_also_where_weights_differ_by_direction():
     n, problem = 5, parabolas(40)
-    for W in (metropolis(star(n)), (np.eye(n) + np.roll(np.eye(n), 1, axis=1)) / 2):
+    nothing_of_its_own = (np.roll(np.eye(n), 1, axis=1) + np.roll(np.eye(n), -1, axis=1)) / 2
+    one_way = (np.eye(n) + np.roll(np.eye(n), 1, axis=1)) / 2
+    for W in (metropolis(star(n)), one_way, nothing_of_its_own):
         run = Simulated(n).run(
             d_sgd, problem, sgd(0.1), W=W, steps=30, batch_size=3, schedule=lambda k: 1 / (1 + k)
         )

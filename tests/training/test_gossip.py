@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from ddml_kit.cluster import RankFailed, Simulated
-from ddml_kit.cluster.endpoint import generator
 from ddml_kit.compression import QSGD, Sign, TopK
 from ddml_kit.topologies import (
     complete,
@@ -30,23 +29,13 @@ from ddml_kit.topologies.consensus import (
 )
 from ddml_kit.training.gossip import choco_gossip, choco_gossip_lean, gossip, naive_gossip, q1, q2
 from tests.clusters import CLUSTERS, SIZES
+from tests.codecs import by_row
 
 CODECS = [Sign(), TopK(3), QSGD(8)]
 
 
 def rows(n, d, dtype=np.float64):
     return np.random.default_rng(n).standard_normal((n, d)).astype(dtype)
-
-
-def by_row(codec, n, seed=0):
-    """What the codec makes of each row, with the generators that the ranks of a cluster have."""
-    streams = [generator(seed, rank, "codec") for rank in range(n)]
-
-    def compress(X):
-        pairs = zip(X, streams, strict=True)
-        return np.array([codec.decode(codec.encode(x, rng)) for x, rng in pairs], X.dtype)
-
-    return compress
 
 
 def apart(run):
