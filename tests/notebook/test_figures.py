@@ -271,3 +271,10 @@ def test_an_axis_in_powers_has_more_than_one_tick(heights: list, axis: dict) -> 
     assert {name: shown.get(name) for name in axis} == axis
     beside = lines({"a": ([1], [2.0])}, x="x", y="y", log_y=True, dashed={"b": ([1], [9000.0])})
     assert beside.plot.layout.yaxis.dtick == 1
+
+
+@pytest.mark.parametrize(("over", "when"), [("steps", "after 2 steps"), ("seconds", "after 8 ms")])
+def test_a_target_is_reached_by_what_the_axis_counts(over, when: str) -> None:
+    curve = Curve(np.arange(4), np.array([0, 0.004, 0.008, 0.012]), np.array([4.0, 2.0, 1.0, 0.5]))
+    assert f"; 1 {when}." in curves({"a": curve}, value="loss", target=1.0, over=over).words
+    assert "not reached" in curves({"a": curve}, value="loss", target=0.1, over=over).words

@@ -83,7 +83,7 @@ def curves(
                 "font": {"size": 13, "color": style.MUTED},
             },
         )
-    words = [_words(label, curve, value, target) for label, curve in curves.items()]
+    words = [_words(label, curve, value, over, target) for label, curve in curves.items()]
     words += [prediction_in_words(*predicted, over)] if predicted else []
     return Figure(plot, " ".join(words), where)
 
@@ -122,7 +122,15 @@ def _value_axis(heights: Sequence[np.ndarray], target: float | None, log: bool) 
     return {**axis, "tickformat": "~g", "nticks": 6}
 
 
-def _words(label: str, curve: Curve, value: str, target: float | None) -> str:
+def _when(curve: Curve, at: int | None, over: Over) -> str:
+    if at is None:
+        return "not reached"
+    if over == "steps":
+        return f"after {count_text(curve.step[at])} steps"
+    return f"after {seconds_text(float(curve.seconds[at]))}"
+
+
+def _words(label: str, curve: Curve, value: str, over: Over, target: float | None) -> str:
     """Where a curve starts and ends, and when it reaches the target."""
     if not len(curve.value):
         return f"**{label}**: no {value} yet."
@@ -134,7 +142,5 @@ def _words(label: str, curve: Curve, value: str, target: float | None) -> str:
     if curve.seconds.any():  # some have no clock
         words += f", {seconds_text(float(curve.seconds[-1]))}"
     if target is not None:
-        at = first_below(curve, target)
-        when = "not reached" if at is None else f"after {seconds_text(float(curve.seconds[at]))}"
-        words += f"; {target:g} {when}"
+        words += f"; {target:g} {_when(curve, first_below(curve, target), over)}"
     return words + "."
