@@ -147,9 +147,15 @@ def test_a_rule_with_memory_begins_anew_with_each_training(program, first):
     problem, rule = small(), CentredClipping(radius=0.3)
     options = {"rule": rule, "f": 2, "attack": gaussian, "attackers": 2}
     wanted = by_hand(problem, first, 7, CentredClipping(radius=0.3), 2, gaussian, 2)
-    for _ in range(2):
-        w = train(program, problem, 7, steps=5, batch_size=4, lr=0.1, **options)
-        np.testing.assert_array_equal(w, wanted)
+    w = train(program, problem, 7, steps=5, batch_size=4, lr=0.1, **options)
+    np.testing.assert_array_equal(w, wanted)
+
+    def twice(comm):
+        settings = {"steps": 5, "batch_size": 12, "rule": rule, "f": 2}  # all that a worker has
+        return [program(comm, problem, sgd(0.1), **settings) for _ in range(2)]
+
+    for one, other in Simulated(7 + first).run(twice).results:
+        np.testing.assert_allclose(one, other, rtol=1e-9)
     options["rule"] = partial(centred_clipping, radius=0.3)
     forgetful = train(program, problem, 7, steps=5, batch_size=4, lr=0.1, **options)
     assert not np.allclose(forgetful, wanted)
