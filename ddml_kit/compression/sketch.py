@@ -38,6 +38,7 @@ import numpy as np
 from ddml_kit.cluster.checks import real, whole
 from ddml_kit.compression import bits
 from ddml_kit.compression.codec import drawn, finite_vector
+from ddml_kit.compression.kernels import rounding
 from ddml_kit.compression.payload import Payload
 from ddml_kit.compression.reading import Reader
 
@@ -149,10 +150,8 @@ def hashes(keys: np.ndarray, seed: int, rows: int, columns: int) -> np.ndarray:
     The output function of SplitMix64, as in kernels/rounding.py, from another start for each row.
     """
     row = np.arange(1, rows + 1, dtype=np.uint64)[:, None] << np.uint64(32)
-    z = (keys.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z = z ^ ((row + np.uint64(seed)) * np.uint64(0xD1B54A32D192ED03))
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = (keys.astype(np.uint64) + np.uint64(1)) * rounding.STEP
+    z = rounding.mixed(z ^ ((row + np.uint64(seed)) * np.uint64(0xD1B54A32D192ED03)))
     z ^= z >> np.uint64(31)
     return ((z >> np.uint64(32)) * np.uint64(columns) >> np.uint64(32)).astype(np.intp)
 

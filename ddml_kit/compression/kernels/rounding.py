@@ -17,6 +17,15 @@ FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 UNIT = 2.0**-32
 
 
+def mixed(z):
+    """Numbers of 64 bits, uint64, whose upper half hangs on all of z, a number or an array."""
+    z = (z ^ (z >> np.uint64(30))) * FIRST
+    return (z ^ (z >> np.uint64(27))) * SECOND
+
+
+_mixed = numba.njit(mixed, inline="always")
+
+
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
 def squares(x, bucket, totals):
     """Write into totals the sum of squares of every `bucket` entries of x, (d,) float32.
@@ -41,9 +50,7 @@ def levels(x, bucket, ratios, seed, out):
     for j in range(len(ratios)):
         part, whole, ratio = x[j * bucket : (j + 1) * bucket], out[j * bucket :], ratios[j]
         for i in range(len(part)):
-            z = np.uint64(seed) + np.uint64(j * bucket + i) * STEP
-            z = (z ^ (z >> np.uint64(30))) * FIRST
-            z = (z ^ (z >> np.uint64(27))) * SECOND
+            z = _mixed(np.uint64(seed) + np.uint64(j * bucket + i) * STEP)
             u = np.float64(np.int64(z >> np.uint64(32))) * UNIT
             size = np.int32(abs(np.float64(part[i])) * ratio + u)
             whole[i] = np.int16(-size if part[i] < 0 else size)
