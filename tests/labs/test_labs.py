@@ -238,16 +238,15 @@ def test_decentralised(chromium, tmp_path: Path) -> None:
 def test_byzantine_workers(chromium, tmp_path: Path) -> None:
     with opened(chromium, LABS, "09_byzantine.ipynb", tmp_path) as notebook:
         notebook.run_all()
-        live = notebook.page.locator(".ddml-live").first
-        live.get_by_role("button", name="Krum, four near").click()
-        live.get_by_text("a lie", exact=True).wait_for()
-        live.scroll_into_view_if_needed()
+        live, panel = (notebook.dashboard(k) for k in range(2))
+        live.press("Krum, four near")
+        told(live, "a lie")
+        live.place.scroll_into_view_if_needed()
         notebook.screenshot("liars-near-1100", 1100, 900)
         notebook.screenshot("liars-near-800", 800, 1300)
-        live.get_by_role("button", name="Krum, four far").click()
-        live.get_by_text("an honest one", exact=True).wait_for()
+        live.press("Krum, four far")
+        told(live, "an honest one")
         notebook.screenshot("liars-far-1100", 1100, 900)
-        panel = notebook.dashboard()
         panel.press("Clear")
         panel.move("attackers", "4")
         panel.move("f", "4")
