@@ -49,8 +49,12 @@ def ask_nothing() -> None:
 
 def warm() -> None:
     """Run what labs run, small: compiled and interpreted, alone and together, with torch loaded."""
+    import numpy as np
+
     import ddml_kit.notebook  # noqa: F401 - what labs import first
+    from ddml_kit.aggregation import geometric_median, krum, median, trimmed_mean
     from ddml_kit.cluster.processes import Processes
+    from ddml_kit.compression import QSGD, Mantissa, Sign, TernGrad, TopK
     from ddml_kit.problems import Logistic, TorchModule, sparse_logistic  # noqa: F401 - has torch
     from ddml_kit.training.hogwild import hogwild
     from ddml_kit.training.hogwild_compiled import hogwild_compiled
@@ -60,6 +64,13 @@ def warm() -> None:
     for size in (1, 2):  # each has machine code of its own
         Processes(size).run(hogwild_compiled, problem, passes=1, lr=0.1)
     Processes(2).run(hogwild, problem, steps=5, lr=0.1)
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        gradients = rng.normal(size=(5, 40)).astype(dtype)
+        for codec in (Sign(), QSGD(4), TernGrad(), TopK(2), Mantissa(4)):
+            codec.decode(codec.encode(gradients[0], rng))
+        for rule in (median, trimmed_mean, krum, geometric_median):
+            rule(gradients, 1)
 
 
 if __name__ == "__main__":

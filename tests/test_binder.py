@@ -88,6 +88,7 @@ def test_preparing_an_image_turns_the_news_off_and_compiles(tmp_path: Path) -> N
     assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
     compiled = {file.name.split("-")[0] for file in tmp_path.rglob("*.nbi")}
     assert {"logistic.sgd", "logistic.sgd_written_back"} <= compiled
+    assert {"columns", "packing", "rounding"} <= {name.partition(".")[0] for name in compiled}
 
 
 def test_what_is_installed_is_whole() -> None:
