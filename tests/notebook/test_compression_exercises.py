@@ -143,8 +143,8 @@ def test_what_is_kept_twice_is_told_at_the_first_step() -> None:
         return kept, x[kept], x
 
     verdict = check.top_k_with_memory(kept_twice)
-    assert verdict.details["expected"] == "[array([ 0., -5.,  0.]), array([3., 0., 1.])]"
-    assert verdict.details["got"] == "[array([ 0., -5.,  0.]), array([ 3., -5.,  1.])]"
+    assert verdict.details["expected"] == "[[0.0, -5.0, 0.0], [3.0, 0.0, 1.0]]"
+    assert verdict.details["got"] == "[[0.0, -5.0, 0.0], [3.0, -5.0, 1.0]]"
 
 
 def test_a_codec_is_chosen_in_other_words() -> None:

@@ -176,14 +176,15 @@ def top_k_with_memory(gradient: np.ndarray, memory: np.ndarray, k: int) -> Sent:
 def _observe_memory(answer: Callable[..., Any], case: Case) -> Observed:
     """Step by step: the vector that is sent, and the memory after it; and how many entries."""
     gradients, k = case.arguments
-    memory, seen, entries = np.zeros(len(gradients[0])), [], 0
+    memory, entries = np.zeros(len(gradients[0])), 0
+    seen = list[list[float]]()
     for gradient in gradients:
         indices, values, memory = answer(gradient.copy(), memory.copy(), k)
         vector = np.zeros(len(gradient))
         np.add.at(vector, np.asarray(indices, np.intp), np.asarray(values, float))
         entries += len(indices)
         memory = np.array(memory, float)
-        seen += [vector, memory]
+        seen += [vector.tolist(), memory.tolist()]
     return Observed(seen, {"value sent": entries})
 
 
@@ -320,10 +321,10 @@ TOP_K_WITH_MEMORY = Exercise(
     mutants=[
         Mutant(_no_memory, "not the expected answer"),
         Mutant(_not_added, "not the expected answer"),
-        Mutant(_sent_is_kept, "expected  [array([ 0., -5.,  0.]), array([3., 0., 1.])]"),
+        Mutant(_sent_is_kept, "expected  [[0.0, -5.0, 0.0], [3.0, 0.0, 1.0]]"),
         Mutant(_forgets_what_is_old, "not the expected answer"),
         Mutant(_old_value_sent, "not the expected answer"),
-        Mutant(_signed, "got       [array([3., 0., 0.]), array([ 0., -5.,  1.])]"),
+        Mutant(_signed, "got       [[3.0, 0.0, 0.0], [0.0, -5.0, 1.0]]"),
         Mutant(_chosen_by_gradient, "not the expected answer"),
         Mutant(_all, "zeros need not be sent either"),
         Mutant(_really_all, "not the expected answer"),
