@@ -148,6 +148,7 @@ def test_a_crowd_has_the_honest_the_liars_and_what_is_made_of_them() -> None:
     true, lies, chosen = figure.plot.data
     assert (true.name, lies.name, chosen.name) == ("honest", "lie", "median")
     assert lies.text == ("2 ×",)
+    assert chosen.marker.symbol == ("circle-open",)  # a ring
     assert lies.marker.symbol == ("diamond-open",)  # on the edge of the frame
     assert abs(lies.x[0]) < figure.plot.layout.xaxis.range[1]
     assert repr(figure) == (
@@ -173,8 +174,6 @@ def test_a_heat_map_says_in_words_and_crosses_what_it_says_in_colours() -> None:
     )
     [cells] = figure.plot.data
     np.testing.assert_allclose(np.sign(cells.z), [[-1, 1], [0, 1]])
-    assert repr(figure) == (
-        "left, ✗ where marked. mean: none 0.01, noise ✗ 2. krum: none 0.35, noise ✗ 10⁷."
-    )
+    assert repr(figure) == ("left. mean: ✗ noise 2, else 0.01. krum: ✗ noise 10⁷, else 0.35.")
     with pytest.raises(ValueError, match="each of 1 rows and 2 columns"):
         heat(values, ["mean"], ["none", "noise"], figure="left", middle=1)

@@ -13,7 +13,8 @@ from ddml_kit.notebook.figures.figure import Figure
 from ddml_kit.notebook.units import number_text
 
 MARGIN = 1.25  # the frame, in lengths of the farthest honest gradient
-SYMBOLS = ("star", "cross", "square")  # of what rules make of them
+SYMBOLS = ("circle", "cross", "square")  # of what rules make of them; the first is a ring
+RING = 24  # pixels across
 COLOURS = (style.BLACK, style.BLUE, style.PURPLE)
 
 
@@ -58,7 +59,15 @@ def crowd(
     _marks(plot, places, reach, "lie", "diamond", style.BYZANTINE, 13, counts)
     for k, (name, at) in enumerate(results.items()):
         look = k % len(SYMBOLS)
-        _marks(plot, np.reshape(at, (1, 2)), reach, name, SYMBOLS[look], COLOURS[look], 16)
+        _marks(
+            plot,
+            np.reshape(at, (1, 2)),
+            reach,
+            name,
+            SYMBOLS[look],
+            COLOURS[look],
+            14 if k else RING,
+        )
     words = [f"{_counted(honest, reach, 'honest gradient')}, {_counted(lies, reach, 'lie')}."]
     middle = honest.mean(axis=0)
     for name, at in results.items():
@@ -82,6 +91,7 @@ def _marks(
     if not len(points):
         return
     beyond = _beyond(points, reach)
+    empty = beyond if size < RING else np.ones(len(points), bool)
     shown = np.where(np.isfinite(points), points, reach)
     farthest = np.abs(shown).max(axis=1, keepdims=True)
     shown = shown * np.minimum(1.0, 0.97 * reach / np.maximum(farthest, 1e-300))
@@ -92,15 +102,15 @@ def _marks(
         name=name,
         mode="markers+text" if several else "markers",
         text=[f"{count} ×" if count > 1 else "" for count in counts] if several else None,  # type: ignore[union-attr]
-        textposition="bottom center",
+        textposition="bottom right",
         textfont={"color": colour, "size": 13},
         marker={
-            "symbol": [f"{symbol}-open" if far else symbol for far in beyond],
+            "symbol": [f"{symbol}-open" if one else symbol for one in empty],
             "size": size,
             "color": colour,
             "opacity": 0.9,
-            "line": {"width": 2, "color": colour}
-            if beyond.any()
+            "line": {"width": 3, "color": colour}
+            if empty.any()
             else {"width": 1, "color": "white"},
         },
         customdata=["beyond the frame" if far else "" for far in beyond],

@@ -67,13 +67,20 @@ def heat(
         hovertemplate="%{y}, %{x}: %{text}<extra></extra>",
     )
     words = [
-        f"**{row}**: "
-        + ", ".join(f"{column} {text}" for column, text in zip(columns, line, strict=True))
-        + "."
-        for row, line in zip(rows, texts, strict=True)
+        _words(name, columns, line, crosses)
+        for name, line, crosses in zip(rows, values, marked, strict=True)
     ]
-    head = f"{figure}" + ", ✗ where marked" * bool(marked.any())
-    return Figure(plot, f"{head}. " + " ".join(words), style.BADGES[badge] if badge else "")
+    return Figure(plot, f"{figure}. " + " ".join(words), style.BADGES[badge] if badge else "")
+
+
+def _words(row: str, columns: Sequence[str], values: np.ndarray, crosses: np.ndarray) -> str:
+    """The crossed cells of a row by name, and the range of the others."""
+    told = [f"✗ {columns[int(k)]} {short(values[k])}" for k in np.flatnonzero(crosses)]
+    others = values[~crosses]
+    if len(others):
+        least, most = short(others.min()), short(others.max())
+        told.append("else " * bool(told) + (least if least == most else f"{least} to {most}"))
+    return f"**{row}**: {', '.join(told)}."
 
 
 def short(value: float) -> str:
