@@ -248,6 +248,7 @@ def test_byzantine_workers(chromium, tmp_path: Path) -> None:
         live.place.get_by_text("an honest one", exact=True).wait_for()
         notebook.screenshot("liars-far-1100", 1100, 900)
         panel.press("Clear")
+        panel.move("labels", "mixed")
         panel.move("attackers", "4")
         panel.move("f", "4")
         seen = {}
