@@ -94,7 +94,8 @@ def _marks(
     empty = beyond if size < RING else np.ones(len(points), bool)
     shown = np.where(np.isfinite(points), points, reach)
     farthest = np.abs(shown).max(axis=1, keepdims=True)
-    shown = shown * np.minimum(1.0, 0.97 * reach / np.maximum(farthest, 1e-300))
+    edge = 0.97 if counts is not None else 0.86  # so that lies and what they lead to stand apart
+    shown = shown * np.minimum(1.0, edge * reach / np.maximum(farthest, 1e-300))
     several = counts is not None and counts.max() > 1
     plot.add_scatter(
         x=np.round(shown[:, 0], 5).tolist(),
