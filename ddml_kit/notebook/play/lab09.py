@@ -269,9 +269,9 @@ def what_if_they_lie(*, steps: int = STEPS, **options: Any) -> Panel:
     def picture(looks: Sequence[Look], shown: Look) -> Figure:
         chosen = shown.settings
         honest, lies = gradients(problem, shown.models, **chosen)
-        rules = {chosen["rule"]: RULES[chosen["rule"]], "mean of all": mean}
-        if chosen["rule"] == "mean":
-            del rules["mean"]
+        rules = {chosen["rule"]: RULES[chosen["rule"]]}
+        if chosen["rule"] != "mean":
+            rules["mean of all"] = mean
         return in_one_picture(honest, lies, rules, f=chosen["f"])
 
     return dashboard(
