@@ -26,6 +26,7 @@ MOST = 2000  # collectives of a burst
 MODULE = [sys.executable, "-m", "benchmarks.message_peers"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+SEGMENTS = "/dev/shm"
 END = "end 0"
 
 Peer = Callable[[str, int], float]  # (what, bytes) -> seconds
@@ -64,12 +65,18 @@ def gloo(stack: contextlib.ExitStack, n: int = 2) -> Peer | None:
 
 
 def mpi(stack: contextlib.ExitStack, n: int = 2, options: Sequence[str] = ()) -> Peer | None:
-    """n ranks on mpi4py, or None where there is no mpi4py or no mpiexec. options: to mpiexec."""
+    """n ranks on mpi4py, or None where there is no mpi4py or no mpiexec. options: to mpiexec.
+
+    Open MPI keeps the segments of ranks that are killed: they lie in a folder that goes with them.
+    """
     beside = os.path.join(sysconfig.get_path("scripts"), "mpiexec")
     mpiexec = beside if os.path.exists(beside) else shutil.which("mpiexec")
     if mpiexec is None or importlib.util.find_spec("mpi4py") is None:
         return None
     more = ["--oversubscribe"] if (os.cpu_count() or 1) < n else []
+    if os.path.isdir(SEGMENTS):
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mpi-", dir=SEGMENTS))
+        more += ["--mca", "btl_sm_backing_directory", folder]
     return _crew(stack, [mpiexec, "-n", str(n), *more, *options, *MODULE, "mpi"])
 
 
